@@ -1,0 +1,1 @@
+"""Conventions and physics: units, elements, basis sets, orbital orders, electronic structure."""
