@@ -37,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Build the parser with all verbs."""
     parser = argparse.ArgumentParser(
         prog="nabladft",
-        description="Data sets and benchmarks for machine learning of molecular electronic structure.",
+        description="Data and benchmarks for machine learning of molecular electronic structure.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
