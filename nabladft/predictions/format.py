@@ -1,0 +1,152 @@
+"""What is in a predictions file, and the few functions that its reader and writer share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from nabladft import __version__
+from nabladft.errors import OrbitalCountError, PredictionsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    IntArray = NDArray[np.int64]
+    FloatArray = NDArray[np.floating[Any]]
+
+FORMAT: Final = "nabladft-predictions"
+FORMAT_VERSION: Final = 1
+
+#: Quantities that can be predicted and scored, by their names in :data:`nabladft.fields.FIELDS`.
+PREDICTED_FIELDS: Final = ("energy", "forces", "hamiltonian")
+
+#: Arrays that say which conformation and atom the values belong to.
+STRUCTURE: Final = (
+    "molecule_id",
+    "conformation_id",
+    "atom_offsets",
+    "atomic_numbers",
+    "hamiltonian_offsets",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionsInfo:
+    """Where predictions come from: the root attributes of the file.
+
+    Attributes:
+        dataset: Name of the data set.
+        data_hash: Hash of its contents (``nabladft.open(...).data_hash``).
+        model: Name of the model, as it shall appear in tables.
+        split: Name of the split the model was trained with; None when there was none.
+        split_hash: Its hash (``read_split(...).sha256``).
+        part: Which part of the split is predicted ("test_structures", ...).
+        code_version: Version of the code that wrote the file.
+        orbital_order: Order of the orbitals of the Hamiltonian; None without one.
+        basis_set: Basis set of the Hamiltonian; None without one.
+        details: Anything else worth keeping that JSON can hold (run id, seed, link to the code).
+    """
+
+    dataset: str
+    data_hash: str
+    model: str
+    split: str | None = None
+    split_hash: str | None = None
+    part: str | None = None
+    code_version: str = f"nabladft {__version__}"
+    orbital_order: str | None = None
+    basis_set: str | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictedRecords:
+    """Predictions of several conformations, in the order asked for, in atomic units.
+
+    Attributes:
+        keys: Pairs (molecule_id, conformation_id), shape (n, 2).
+        atom_offsets: Shape (n + 1,), or None when the file has no atoms.
+        atomic_numbers: Shape (sum n_atoms,), or None when the file has no atoms.
+        hamiltonian_offsets: Shape (n + 1,), or None when no Hamiltonian was read.
+        values: ``energy`` (n,), ``forces`` (sum n_atoms, 3), ``hamiltonian`` (sum n_values,) packed
+            lower triangles; float64.
+    """
+
+    keys: IntArray
+    atom_offsets: IntArray | None
+    atomic_numbers: IntArray | None
+    hamiltonian_offsets: IntArray | None
+    values: Mapping[str, NDArray[np.float64]]
+
+
+def pack_triangle(matrix: FloatArray) -> FloatArray:
+    """Pack the lower triangle of a square matrix: element (i, j), i >= j, at ``i (i + 1) / 2 + j``.
+
+    Args:
+        matrix: Shape (n, n).
+
+    Returns:
+        Shape (n (n + 1) / 2,).
+    """
+    return matrix[np.tril_indices(matrix.shape[0])]
+
+
+def unpack_triangle(values: FloatArray) -> FloatArray:
+    """Restore the symmetric matrix from its packed lower triangle.
+
+    Args:
+        values: Shape (n (n + 1) / 2,).
+
+    Returns:
+        Shape (n, n).
+
+    Raises:
+        OrbitalCountError: The number of values belongs to no triangle.
+    """
+    n = int((np.sqrt(8 * values.size + 1) - 1) / 2)
+    if n * (n + 1) // 2 != values.size:
+        message = f"{values.size} values are not the lower triangle of a square matrix."
+        raise OrbitalCountError(message)
+    matrix = np.zeros((n, n), dtype=values.dtype)
+    rows, columns = np.tril_indices(n)
+    matrix[rows, columns] = values
+    matrix[columns, rows] = values
+    return matrix
+
+
+def offsets_from(counts: IntArray) -> IntArray:
+    """Turn counts into offsets: shape (n,) to (n + 1,), starting at 0."""
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+
+def refuse_not_finite(
+    name: str, array: NDArray[Any], offsets: IntArray, keys: IntArray, path: Path
+) -> None:
+    """Refuse NaN and infinity, naming the first conformation that has one.
+
+    Args:
+        name: Name of the quantity.
+        array: Its values for several conformations, shape (sum n_values, ...).
+        offsets: Where each conformation begins in ``array``, shape (n + 1,).
+        keys: Pairs (molecule_id, conformation_id), shape (n, 2).
+        path: The file, for the message.
+
+    Raises:
+        PredictionsError: A value is not finite.
+    """
+    finite = np.isfinite(array).reshape(len(array), -1).all(axis=1)
+    if finite.all():
+        return
+    first = int(np.flatnonzero(~finite)[0])
+    owner = int(np.searchsorted(offsets, first, side="right")) - 1
+    message = (
+        f"{path.name}: {name} holds {int((~np.isfinite(array)).sum())} values that are not finite "
+        f"(NaN or infinite); the first is in molecule_id {int(keys[owner, 0])}, conformation_id "
+        f"{int(keys[owner, 1])}."
+    )
+    raise PredictionsError(message)

@@ -1,0 +1,250 @@
+"""Read a predictions file, trusting nothing in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+
+from nabladft.chemistry.basis import basis_set_named
+from nabladft.chemistry.units import convert
+from nabladft.errors import FormatError, InputError, OrbitalCountError, PredictionsError
+from nabladft.fields import FIELDS
+from nabladft.predictions.checks import check_arrays, check_format, read_info, unit_of
+from nabladft.predictions.format import (
+    PREDICTED_FIELDS,
+    PredictedRecords,
+    offsets_from,
+    refuse_not_finite,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    IntArray = NDArray[np.int64]
+    Keys = Sequence[tuple[int, int]] | IntArray
+
+
+class Predictions:
+    """A predictions file, checked when it is opened and while it is read.
+
+    External links, virtual and external storage, and pickled objects are refused, so a file from a
+    stranger cannot make this process read other files or run code.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InputError: There is no such file.
+        FormatError: It is not HDF5, or not of this format and version.
+        PredictionsError: Arrays are missing or disagree, or a conformation comes twice.
+        UnitError: A quantity has no unit, or one that measures something else.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Read ids, offsets and attributes; the quantities are read when asked for."""
+        self.path = Path(path)
+        if not self.path.is_file():
+            message = f"There is no predictions file {self.path}."
+            raise InputError(message)
+        with self._open() as file:
+            check_format(file)
+            check_arrays(file)
+            self.info = read_info(file)
+            self.fields = tuple(name for name in PREDICTED_FIELDS if name in file)
+            self._units = {name: unit_of(file[name]) for name in self.fields}
+            self.keys = self._read_keys(file)
+            self._offsets = {
+                name: self._checked_offsets(file, name)
+                for name in ("atom_offsets", "hamiltonian_offsets")
+                if name in file
+            }
+            self._check_lengths(file)
+        self._rows = self._unique_rows()
+
+    def __len__(self) -> int:
+        """Number of conformations."""
+        return len(self.keys)
+
+    @property
+    def n_atoms(self) -> IntArray | None:
+        """Number of atoms of each conformation in file order, or None when the file has none."""
+        return np.diff(self._offsets["atom_offsets"]) if "atom_offsets" in self._offsets else None
+
+    def check_keys(self, expected: Keys, *, what: str) -> None:
+        """Refuse unless the file holds exactly the expected conformations, in any order.
+
+        Args:
+            expected: Pairs (molecule_id, conformation_id), shape (n, 2).
+            what: What they are, for the message ("part 'test_structures' of split 'nano'").
+
+        Raises:
+            PredictionsError: Ids are missing, or there are ids that do not belong there.
+        """
+        wanted = dict.fromkeys((int(m), int(c)) for m, c in expected)
+        missing = [key for key in wanted if key not in self._rows]
+        extra = [key for key in self._rows if key not in wanted]
+        for keys, text in (
+            (missing, f"{len(missing)} of the {len(wanted)} conformations of {what} are missing"),
+            (extra, f"{len(extra)} of {len(self)} conformations do not belong to {what}"),
+        ):
+            if keys:
+                message = (
+                    f"{self.path.name}: {text}; the first is molecule_id {keys[0][0]}, "
+                    f"conformation_id {keys[0][1]}. A score needs one prediction for every "
+                    "conformation of the part and no other."
+                )
+                raise PredictionsError(message)
+
+    def read(self, keys: Keys, *, fields: Sequence[str] | None = None) -> PredictedRecords:
+        """Read some predictions, in the order asked for, in atomic units.
+
+        Args:
+            keys: Pairs (molecule_id, conformation_id), shape (n, 2).
+            fields: Quantities to read; None reads all.
+
+        Raises:
+            PredictionsError: A conformation or quantity is not in the file, or a value is not a
+                finite number.
+            OrbitalCountError: A Hamiltonian has not the orbitals of its atoms and basis set.
+        """
+        names = self.fields if fields is None else tuple(fields)
+        for name in names:
+            if name not in self.fields:
+                held = ", ".join(self.fields)
+                message = f"{self.path.name} holds no {name!r}. It holds: {held}."
+                raise PredictionsError(message)
+        pairs = np.asarray(keys, dtype=np.int64).reshape(-1, 2)
+        rows = np.array([self._row(int(m), int(c)) for m, c in pairs], dtype=np.int64)
+        values: dict[str, NDArray[np.float64]] = {}
+        atoms: IntArray | None = None
+        with self._open() as file:
+            if "atomic_numbers" in file:
+                atoms = self._gather(file["atomic_numbers"], rows, "atom_offsets").astype(np.int64)
+            for name in names:
+                key = {"forces": "atom_offsets", "hamiltonian": "hamiltonian_offsets"}.get(name)
+                array = self._gather(file[name], rows, key).astype(np.float64)
+                offsets = self._offsets_of(rows, key)
+                refuse_not_finite(name, array, offsets, pairs, self.path)
+                values[name] = convert(array, source=self._units[name], target=FIELDS[name].unit)
+        records = PredictedRecords(
+            keys=pairs,
+            atom_offsets=None if atoms is None else self._offsets_of(rows, "atom_offsets"),
+            atomic_numbers=atoms,
+            hamiltonian_offsets=(
+                self._offsets_of(rows, "hamiltonian_offsets") if "hamiltonian" in values else None
+            ),
+            values=values,
+        )
+        self._check_orbitals(records)
+        return records
+
+    def batches(
+        self, keys: Keys, *, fields: Sequence[str] | None = None, size: int = 256
+    ) -> Iterator[PredictedRecords]:
+        """Read many predictions a few at a time, in the order asked for. See :meth:`read`."""
+        for start in range(0, len(keys), size):
+            yield self.read(keys[start : start + size], fields=fields)
+
+    def _open(self) -> h5py.File:
+        try:
+            return h5py.File(self.path, "r")
+        except OSError as error:
+            message = f"{self.path} is not an HDF5 file, or is damaged: {error}"
+            raise FormatError(message) from error
+
+    def _read_keys(self, file: h5py.File) -> IntArray:
+        columns = [self._integers(file, "molecule_id"), self._integers(file, "conformation_id")]
+        if len(columns[0]) != len(columns[1]):
+            self._refuse(
+                f"'molecule_id' has {len(columns[0])} entries, 'conformation_id' {len(columns[1])}"
+            )
+        return np.stack(columns, axis=1)
+
+    def _integers(self, file: h5py.File, name: str) -> IntArray:
+        array: IntArray = file[name][()].astype(np.int64)
+        return array
+
+    def _checked_offsets(self, file: h5py.File, name: str) -> IntArray:
+        offsets = self._integers(file, name)
+        if len(offsets) != len(self.keys) + 1:
+            self._refuse(f"{name!r} has {len(offsets)} entries, {len(self.keys) + 1} expected")
+        if offsets[0] != 0 or (np.diff(offsets) < 1).any():
+            self._refuse(f"{name!r} must start at 0 and increase")
+        return offsets
+
+    def _check_lengths(self, file: h5py.File) -> None:
+        if not len(self.keys):
+            self._refuse("it holds no conformations")
+        lengths = {"energy": len(self.keys)}
+        if "atom_offsets" in self._offsets:
+            n_atoms = int(self._offsets["atom_offsets"][-1])
+            lengths |= {"atomic_numbers": n_atoms, "forces": n_atoms}
+        if "hamiltonian_offsets" in self._offsets:
+            lengths["hamiltonian"] = int(self._offsets["hamiltonian_offsets"][-1])
+        for name, length in lengths.items():
+            if name in file and len(file[name]) != length:
+                self._refuse(f"{name!r} has length {len(file[name])}, {length} expected")
+
+    def _unique_rows(self) -> dict[tuple[int, int], int]:
+        rows: dict[tuple[int, int], int] = {}
+        for row, (molecule, conformation) in enumerate(self.keys.tolist()):
+            if (molecule, conformation) in rows:
+                self._refuse(
+                    f"molecule_id {molecule}, conformation_id {conformation} comes twice, "
+                    f"in rows {rows[molecule, conformation]} and {row}"
+                )
+            rows[molecule, conformation] = row
+        return rows
+
+    def _row(self, molecule: int, conformation: int) -> int:
+        try:
+            return self._rows[molecule, conformation]
+        except KeyError:
+            message = f"{self.path.name} has no prediction for {molecule}/{conformation}."
+            raise PredictionsError(message) from None
+
+    def _offsets_of(self, rows: IntArray, offsets_name: str | None) -> IntArray:
+        if offsets_name is None:
+            return np.arange(len(rows) + 1)
+        return offsets_from(np.diff(self._offsets[offsets_name])[rows])
+
+    def _gather(
+        self, dataset: h5py.Dataset, rows: IntArray, offsets_name: str | None
+    ) -> NDArray[Any]:
+        """Read the ragged rows of one array, neighbouring rows in one go."""
+        ends = np.arange(len(self) + 1) if offsets_name is None else self._offsets[offsets_name]
+        pieces: list[NDArray[Any]] = []
+        start = 0
+        breaks = np.flatnonzero(np.diff(rows) != 1) + 1
+        for stop in [*breaks.tolist(), len(rows)]:
+            if stop > start:
+                pieces.append(dataset[ends[rows[start]] : ends[rows[stop - 1] + 1]])
+            start = stop
+        return np.concatenate(pieces) if pieces else dataset[:0]
+
+    def _check_orbitals(self, records: PredictedRecords) -> None:
+        if records.hamiltonian_offsets is None:
+            return
+        assert records.atom_offsets is not None
+        assert records.atomic_numbers is not None
+        basis = basis_set_named(str(self.info.basis_set))
+        per_atom = basis.orbitals_per_atom(records.atomic_numbers)
+        expected = np.diff(np.concatenate([[0], np.cumsum(per_atom)])[records.atom_offsets])
+        sizes = np.diff(records.hamiltonian_offsets)
+        for key, n, size in zip(records.keys, expected, sizes, strict=True):
+            if size != n * (n + 1) // 2:
+                message = (
+                    f"{self.path.name}: the Hamiltonian of molecule_id {key[0]}, conformation_id "
+                    f"{key[1]} has {size} values, but its atoms have {n} orbitals in {basis.name} "
+                    f"and its lower triangle {n * (n + 1) // 2} values."
+                )
+                raise OrbitalCountError(message)
+
+    def _refuse(self, reason: str) -> None:
+        message = f"{self.path.name}: {reason}."
+        raise PredictionsError(message)
