@@ -23,6 +23,7 @@ from nabladft.predictions.format import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
     from typing import Self
 
