@@ -36,8 +36,6 @@ from nabladft.predictions.format import (
     PREDICTED_FIELDS,
     PredictedRecords,
     PredictionsInfo,
-    pack_triangle,
-    unpack_triangle,
 )
 from nabladft.predictions.reader import Predictions
 from nabladft.predictions.writer import PredictionsWriter
@@ -50,6 +48,4 @@ __all__ = [
     "Predictions",
     "PredictionsInfo",
     "PredictionsWriter",
-    "pack_triangle",
-    "unpack_triangle",
 ]

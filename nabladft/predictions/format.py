@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from nabladft import __version__
-from nabladft.errors import OrbitalCountError, PredictionsError
+from nabladft.errors import PredictionsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     IntArray = NDArray[np.int64]
-    FloatArray = NDArray[np.floating[Any]]
 
 FORMAT: Final = "nabladft-predictions"
 FORMAT_VERSION: Final = 1
@@ -82,46 +81,6 @@ class PredictedRecords:
     atomic_numbers: IntArray | None
     hamiltonian_offsets: IntArray | None
     values: Mapping[str, NDArray[np.float64]]
-
-
-def pack_triangle(matrix: FloatArray) -> FloatArray:
-    """Pack the lower triangle of a square matrix: element (i, j), i >= j, at ``i (i + 1) / 2 + j``.
-
-    Args:
-        matrix: Shape (n, n).
-
-    Returns:
-        Shape (n (n + 1) / 2,).
-    """
-    return matrix[np.tril_indices(matrix.shape[0])]
-
-
-def unpack_triangle(values: FloatArray) -> FloatArray:
-    """Restore the symmetric matrix from its packed lower triangle.
-
-    Args:
-        values: Shape (n (n + 1) / 2,).
-
-    Returns:
-        Shape (n, n).
-
-    Raises:
-        OrbitalCountError: The number of values belongs to no triangle.
-    """
-    n = int((np.sqrt(8 * values.size + 1) - 1) / 2)
-    if n * (n + 1) // 2 != values.size:
-        message = f"{values.size} values are not the lower triangle of a square matrix."
-        raise OrbitalCountError(message)
-    matrix = np.zeros((n, n), dtype=values.dtype)
-    rows, columns = np.tril_indices(n)
-    matrix[rows, columns] = values
-    matrix[columns, rows] = values
-    return matrix
-
-
-def offsets_from(counts: IntArray) -> IntArray:
-    """Turn counts into offsets: shape (n,) to (n + 1,), starting at 0."""
-    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
 def refuse_not_finite(

@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 
 from nabladft.chemistry.basis import basis_set_named
+from nabladft.chemistry.packing import packed_size
 from nabladft.chemistry.units import convert
 from nabladft.errors import FormatError, InputError, OrbitalCountError, PredictionsError
 from nabladft.fields import FIELDS
@@ -16,9 +17,9 @@ from nabladft.predictions.checks import check_arrays, check_format, read_info, u
 from nabladft.predictions.format import (
     PREDICTED_FIELDS,
     PredictedRecords,
-    offsets_from,
     refuse_not_finite,
 )
+from nabladft.storage.ragged import offsets_of, runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -211,20 +212,17 @@ class Predictions:
     def _offsets_of(self, rows: IntArray, offsets_name: str | None) -> IntArray:
         if offsets_name is None:
             return np.arange(len(rows) + 1)
-        return offsets_from(np.diff(self._offsets[offsets_name])[rows])
+        return offsets_of(np.diff(self._offsets[offsets_name])[rows])
 
     def _gather(
         self, dataset: h5py.Dataset, rows: IntArray, offsets_name: str | None
     ) -> NDArray[Any]:
         """Read the ragged rows of one array, neighbouring rows in one go."""
         ends = np.arange(len(self) + 1) if offsets_name is None else self._offsets[offsets_name]
-        pieces: list[NDArray[Any]] = []
-        start = 0
-        breaks = np.flatnonzero(np.diff(rows) != 1) + 1
-        for stop in [*breaks.tolist(), len(rows)]:
-            if stop > start:
-                pieces.append(dataset[ends[rows[start]] : ends[rows[stop - 1] + 1]])
-            start = stop
+        starts, counts = runs(ends[rows], ends[rows + 1] - ends[rows])
+        pieces = [
+            dataset[start : start + count] for start, count in zip(starts, counts, strict=True)
+        ]
         return np.concatenate(pieces) if pieces else dataset[:0]
 
     def _check_orbitals(self, records: PredictedRecords) -> None:
@@ -236,12 +234,12 @@ class Predictions:
         per_atom = basis.orbitals_per_atom(records.atomic_numbers)
         expected = np.diff(np.concatenate([[0], np.cumsum(per_atom)])[records.atom_offsets])
         sizes = np.diff(records.hamiltonian_offsets)
-        for key, n, size in zip(records.keys, expected, sizes, strict=True):
-            if size != n * (n + 1) // 2:
+        for key, n, size in zip(records.keys, expected.tolist(), sizes.tolist(), strict=True):
+            if size != packed_size(n):
                 message = (
                     f"{self.path.name}: the Hamiltonian of molecule_id {key[0]}, conformation_id "
                     f"{key[1]} has {size} values, but its atoms have {n} orbitals in {basis.name} "
-                    f"and its lower triangle {n * (n + 1) // 2} values."
+                    f"and its lower triangle {packed_size(n)} values."
                 )
                 raise OrbitalCountError(message)
 

@@ -18,9 +18,9 @@ from nabladft.predictions.format import (
     FORMAT_VERSION,
     PREDICTED_FIELDS,
     PredictionsInfo,
-    offsets_from,
     refuse_not_finite,
 )
+from nabladft.storage.ragged import offsets_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -112,7 +112,7 @@ class PredictionsWriter:
             if array.shape != shape:
                 message = f"{name} must have shape {shape}, got {array.shape}."
                 raise PredictionsError(message)
-            refuse_not_finite(name, array, offsets_from(counts[name]), pairs, self.path)
+            refuse_not_finite(name, array, offsets_of(counts[name]), pairs, self.path)
             columns[name] = array.astype(_dtype_on_disk(name, array), copy=False)
         for name, array in columns.items():
             self._extend(name, array)
