@@ -1,0 +1,364 @@
+"""Hamiltonians as blocks of atom pairs: one flat tensor of values and the layout that reads it.
+
+A batch of matrices of different sizes is never padded to squares. Its values are those of the
+blocks of all atom pairs (row, column) with row >= column, each block row by row. Diagonal blocks
+(row == column) are stored whole and are symmetric; an off-diagonal block stands for two of the full
+matrix, its transpose being the other (:func:`value_weights`).
+
+Example:
+    Two conformations: water and one hydrogen atom. The blocks of water are O-O, H-O, H-H, ...
+
+    >>> numbers, offsets = torch.tensor([8, 1, 1, 1]), torch.tensor([0, 3, 4])
+    >>> layout = block_layout(numbers, offsets, "def2-svp", "ascending")
+    >>> layout.pairs.tolist()
+    [[0, 1, 1, 2, 2, 2, 3], [0, 0, 1, 0, 1, 2, 3]]
+    >>> layout.shapes[:3].tolist(), int(value_weights(layout).sum()) == 24**2 + 5**2
+    ([[14, 14], [5, 14], [5, 5]], True)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+
+from nabladft.chemistry.basis import basis_set_named
+from nabladft.chemistry.orbitals import OrbitalOrder, orbital_order_named, orbital_permutation
+from nabladft.chemistry.packing import packed_size
+from nabladft.errors import OrbitalCountError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BlockLayout:
+    """The flat order of the values of all atom-pair blocks of a batch.
+
+    Attributes:
+        pairs: Shape (2, n_pairs), int64: atoms (row, column) of the batch, row >= column, of the
+            same conformation; all such pairs, by row and then by column.
+        shapes: Shape (n_pairs, 2), int64: orbitals of the row atom and of the column atom.
+        offsets: Shape (n_pairs + 1,), int64: block p is
+            ``values[offsets[p]:offsets[p + 1]].reshape(shapes[p])``.
+        pair_conformation: Shape (n_pairs,), int64: conformation of the batch.
+        basis_set: Name of the basis set.
+        orbital_order: Order of the orbitals of each atom.
+    """
+
+    pairs: Tensor
+    shapes: Tensor
+    offsets: Tensor
+    pair_conformation: Tensor
+    basis_set: str
+    orbital_order: str
+
+    @property
+    def n_pairs(self) -> int:
+        """Number of blocks."""
+        return int(self.pairs.shape[1])
+
+    @cached_property
+    def n_values(self) -> int:
+        """Number of values of all blocks."""
+        return int(self.offsets[-1])
+
+    @cached_property
+    def is_diagonal(self) -> Tensor:
+        """Whether row and column are the same atom, shape (n_pairs,), bool."""
+        return self.pairs[0] == self.pairs[1]
+
+    @cached_property
+    def value_pair(self) -> Tensor:
+        """The block of each value, shape (n_values,), int64."""
+        index = torch.arange(self.n_pairs, device=self.pairs.device)
+        return torch.repeat_interleave(
+            index, self.offsets[1:] - self.offsets[:-1], output_size=self.n_values
+        )
+
+    @cached_property
+    def value_position(self) -> tuple[Tensor, Tensor]:
+        """Row and column of each value within its block, each of shape (n_values,), int64."""
+        index = torch.arange(self.n_values, device=self.pairs.device)
+        local = index - self.offsets[self.value_pair]
+        columns = self.shapes[self.value_pair, 1]
+        row = torch.div(local, columns, rounding_mode="floor")
+        return row, local - row * columns
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> BlockLayout:
+        """Return the layout on another device."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> BlockLayout:
+        """Return the layout in page-locked memory."""
+        return self._map(lambda tensor: tensor.pin_memory())
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> BlockLayout:
+        tensors = {name: function(value) for name, value in self._tensors().items()}
+        return replace(self, **cast(dict[str, Any], tensors))
+
+    def _tensors(self) -> dict[str, Any]:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {k: v for k, v in values.items() if isinstance(v, torch.Tensor)}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave derived tensors behind when a worker sends the layout."""
+        kinds = {"basis_set": self.basis_set, "orbital_order": self.orbital_order}
+        return self._tensors() | kinds
+
+
+def block_layout(
+    atomic_numbers: Tensor, atom_offsets: Tensor, basis_set: str, orbital_order: str
+) -> BlockLayout:
+    """Lay out the blocks of a batch.
+
+    Args:
+        atomic_numbers: Shape (n_atoms_total,).
+        atom_offsets: Shape (n + 1,).
+        basis_set: Name of the basis set, which fixes the orbitals of each atom.
+        orbital_order: Order of the orbitals of each atom.
+
+    Returns:
+        The layout, on the device of ``atomic_numbers``.
+
+    Raises:
+        UnknownNameError: There is no such basis set.
+        OrbitalOrderError: There is no such orbital order.
+        UnsupportedElementError: An element has no shells in the basis set.
+    """
+    device = atomic_numbers.device
+    orbital_order_named(orbital_order)
+    atoms_per_conformation = atom_offsets[1:] - atom_offsets[:-1]
+    n_atoms = atomic_numbers.shape[0]
+    conformations = torch.arange(len(atoms_per_conformation), device=device)
+    conformation = torch.repeat_interleave(
+        conformations, atoms_per_conformation, output_size=n_atoms
+    )
+    atoms = torch.arange(n_atoms, device=device)
+    # Atom number k of its conformation is the row of k + 1 pairs.
+    n_columns = atoms - atom_offsets[conformation] + 1
+    rows = torch.repeat_interleave(atoms, n_columns)
+    starts = torch.cumsum(n_columns, 0) - n_columns
+    columns = torch.arange(len(rows), device=device) - starts[rows]
+    columns = columns + atom_offsets[conformation[rows]]
+    counts = _orbital_counts(basis_set, atomic_numbers)
+    shapes = torch.stack([counts[rows], counts[columns]], dim=1)
+    offsets = torch.zeros(len(rows) + 1, dtype=torch.int64, device=device)
+    torch.cumsum(shapes.prod(dim=1), 0, out=offsets[1:])
+    return BlockLayout(
+        pairs=torch.stack([rows, columns]),
+        shapes=shapes,
+        offsets=offsets,
+        pair_conformation=conformation[rows],
+        basis_set=basis_set,
+        orbital_order=orbital_order,
+    )
+
+
+def concatenate_layouts(layouts: Sequence[BlockLayout], n_atoms: Sequence[int]) -> BlockLayout:
+    """Join layouts; ``n_atoms`` is the number of atoms of each, by which the next is shifted.
+
+    Raises:
+        OrbitalCountError: The layouts are of different basis sets or orbital orders.
+    """
+    kinds = {(layout.basis_set, layout.orbital_order) for layout in layouts}
+    if len(kinds) != 1:
+        message = f"Blocks of different bases or orbital orders cannot be joined: {sorted(kinds)}."
+        raise OrbitalCountError(message)
+    atoms = np.cumsum([0, *n_atoms[:-1]])
+    sizes = np.cumsum([0, *(layout.n_values for layout in layouts[:-1])])
+    conformations = np.cumsum(
+        [0, *(int(layout.pair_conformation[-1]) + 1 for layout in layouts[:-1])]
+    )
+    ends = [layout.offsets[1:] + int(size) for layout, size in zip(layouts, sizes, strict=True)]
+    return BlockLayout(
+        pairs=torch.cat([x.pairs + int(a) for x, a in zip(layouts, atoms, strict=True)], dim=1),
+        shapes=torch.cat([x.shapes for x in layouts]),
+        offsets=torch.cat([layouts[0].offsets[:1], *ends]),
+        pair_conformation=torch.cat(
+            [x.pair_conformation + int(c) for x, c in zip(layouts, conformations, strict=True)]
+        ),
+        basis_set=layouts[0].basis_set,
+        orbital_order=layouts[0].orbital_order,
+    )
+
+
+def value_weights(layout: BlockLayout) -> Tensor:
+    """How often each value occurs in the full matrices, shape (n_values,): 1 or 2.
+
+    The weights sum to the number of elements of all full matrices, so a weighted mean over values
+    is the mean over matrix elements.
+    """
+    return (2.0 - layout.is_diagonal.to(torch.get_default_dtype()))[layout.value_pair]
+
+
+def diagonal_mask(layout: BlockLayout) -> Tensor:
+    """Which values are of diagonal (same-atom) blocks, shape (n_values,), bool."""
+    return layout.is_diagonal[layout.value_pair]
+
+
+def value_conformation(layout: BlockLayout) -> Tensor:
+    """The conformation of each value, shape (n_values,), int64."""
+    return layout.pair_conformation[layout.value_pair]
+
+
+def symmetrise_diagonal(values: Tensor, layout: BlockLayout) -> Tensor:
+    """Average the diagonal blocks with their transposes.
+
+    Args:
+        values: Shape (n_values,).
+        layout: The layout of ``values``.
+
+    Returns:
+        New values, shape (n_values,); off-diagonal blocks are unchanged.
+    """
+    pair = layout.value_pair
+    row, column = layout.value_position
+    transposed = layout.offsets[pair] + column * layout.shapes[pair, 1] + row
+    itself = torch.arange(layout.n_values, device=pair.device)
+    other = torch.where(layout.is_diagonal[pair], transposed, itself)
+    return 0.5 * (values + values[other])
+
+
+def blocks_from_packed(
+    packed: Tensor,
+    atomic_numbers: Sequence[int],
+    basis_set: str,
+    *,
+    source: str,
+    target: str,
+) -> Tensor:
+    """Turn the packed lower triangle of one conformation into block values.
+
+    Args:
+        packed: Shape (..., n_orbitals (n_orbitals + 1) / 2), any unit.
+        atomic_numbers: Of the conformation.
+        basis_set: Name of the basis set.
+        source: Orbital order of ``packed``.
+        target: Orbital order wanted.
+
+    Returns:
+        Shape (..., n_values), in the layout of :func:`block_layout`.
+
+    Raises:
+        OrbitalCountError: ``packed`` does not have the size that the basis set gives these atoms.
+    """
+    index, signs = _packed_index(tuple(map(int, atomic_numbers)), basis_set, source, target)
+    n_orbitals = basis_set_named(basis_set).n_orbitals(np.asarray(atomic_numbers))
+    if packed.shape[-1] != packed_size(n_orbitals):
+        message = (
+            f"{packed_size(n_orbitals)} packed values expected for {n_orbitals} orbitals of "
+            f"{list(map(int, atomic_numbers))} in {basis_set}, got {packed.shape[-1]}."
+        )
+        raise OrbitalCountError(message)
+    values = packed[..., index.to(packed.device)]
+    return values if signs is None else values * signs.to(values)
+
+
+def packed_from_blocks(values: Tensor, layout: BlockLayout) -> tuple[Tensor, Tensor]:
+    """Turn block values into packed lower triangles, one after the other.
+
+    Diagonal blocks are read in their lower triangle; make them symmetric first
+    (:func:`symmetrise_diagonal`) if they may not be.
+
+    Args:
+        values: Shape (n_values,).
+        layout: The layout of ``values``; the result keeps its orbital order.
+
+    Returns:
+        The triangles, shape (sum of sizes,), and where each begins, shape (n + 1,).
+    """
+    row, column, n_orbitals = _matrix_positions(layout)
+    offsets = _offsets(n_orbitals * (n_orbitals + 1) // 2)
+    below = row >= column
+    position = (row * (row + 1)).div(2, rounding_mode="floor") + column
+    position = position + offsets[value_conformation(layout)]
+    packed = values.new_zeros(int(offsets[-1]))
+    packed[position[below]] = values[below]
+    return packed, offsets
+
+
+def dense_from_blocks(values: Tensor, layout: BlockLayout) -> list[Tensor]:
+    """Build the full matrix of each conformation, for those who ask for it.
+
+    Args:
+        values: Shape (n_values,). Gradients flow through.
+        layout: The layout of ``values``; the result keeps its orbital order.
+
+    Returns:
+        One tensor of shape (n_orbitals, n_orbitals) per conformation.
+    """
+    row, column, n_orbitals = _matrix_positions(layout)
+    offsets = _offsets(n_orbitals**2)
+    conformation = value_conformation(layout)
+    size, start = n_orbitals[conformation], offsets[conformation]
+    flat = values.new_zeros(int(offsets[-1]))
+    flat = flat.index_put((start + column * size + row,), values)
+    flat = flat.index_put((start + row * size + column,), values)
+    return [
+        part.reshape(n, n)
+        for part, n in zip(
+            torch.split(flat, (n_orbitals**2).tolist()), n_orbitals.tolist(), strict=True
+        )
+    ]
+
+
+def _matrix_positions(layout: BlockLayout) -> tuple[Tensor, Tensor, Tensor]:
+    """Row and column of each value in its full matrix, and the size of each matrix."""
+    counts = layout.shapes[layout.is_diagonal, 0]
+    conformation = layout.pair_conformation[layout.is_diagonal]
+    n_conformations = int(layout.pair_conformation[-1]) + 1
+    n_orbitals = counts.new_zeros(n_conformations).index_add(0, conformation, counts)
+    first_of_atom = _offsets(counts)[:-1] - _offsets(n_orbitals)[:-1][conformation]
+    row, column = layout.value_position
+    atoms = layout.pairs[:, layout.value_pair]
+    return first_of_atom[atoms[0]] + row, first_of_atom[atoms[1]] + column, n_orbitals
+
+
+def _offsets(counts: Tensor) -> Tensor:
+    return torch.nn.functional.pad(torch.cumsum(counts, 0), (1, 0))
+
+
+@lru_cache(maxsize=8)
+def _count_table(basis_set: str) -> Tensor:
+    """Number of orbitals by atomic number; -1 where the basis set has no such element."""
+    shells = basis_set_named(basis_set).shells
+    table = torch.full((max(shells) + 1,), -1, dtype=torch.int64)
+    for number, degrees in shells.items():
+        table[number] = sum(2 * l + 1 for l in degrees)
+    return table
+
+
+def _orbital_counts(basis_set: str, atomic_numbers: Tensor) -> Tensor:
+    table = _count_table(basis_set).to(atomic_numbers.device)
+    counts = table[atomic_numbers.clamp(0, len(table) - 1)]
+    if bool((counts < 0).any()) or bool((atomic_numbers >= len(table)).any()):
+        basis_set_named(basis_set).orbitals_per_atom(atomic_numbers.cpu().numpy())
+    return counts
+
+
+@lru_cache(maxsize=256)
+def _packed_index(
+    atomic_numbers: tuple[int, ...], basis_set: str, source: str, target: str
+) -> tuple[Tensor, Tensor | None]:
+    """Where in the packed triangle each block value of a composition is, and its sign if any."""
+    numbers = torch.tensor(atomic_numbers)
+    layout = block_layout(numbers, torch.tensor([0, len(numbers)]), basis_set, target)
+    row, column, _ = _matrix_positions(layout)
+    order, signs = orbital_permutation(
+        numbers.numpy(),
+        source=cast(OrbitalOrder, source),
+        target=cast(OrbitalOrder, target),
+        basis_set=basis_set_named(basis_set),
+    )
+    order_tensor, sign_tensor = torch.from_numpy(order), torch.from_numpy(signs)
+    i, j = order_tensor[row], order_tensor[column]
+    large, small = torch.maximum(i, j), torch.minimum(i, j)
+    index = (large * (large + 1)).div(2, rounding_mode="floor") + small
+    sign = sign_tensor[row] * sign_tensor[column]
+    return index, None if bool((sign == 1).all()) else sign
