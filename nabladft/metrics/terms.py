@@ -8,7 +8,7 @@ Example:
     >>> terms = Terms(numerator=np.array([1.0, 2.0, 6.0]), weight=np.array([1.0, 1.0, 2.0]))
     >>> terms.value
     2.25
-    >>> estimate(terms, molecule_id=np.array([7, 7, 8]), n_resamples=500).n_molecules
+    >>> estimate({"error": terms}, molecule_id=np.array([7, 7, 8]))["error"].n_molecules
     2
 """
 
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -31,7 +31,7 @@ N_RESAMPLES: Final = 2000
 CONFIDENCE: Final = 0.95
 
 #: Numbers of one block of resamples, so that memory does not grow with the data.
-_BLOCK: Final = 1 << 24
+_BLOCK: Final = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,56 +86,74 @@ class Estimate:
 
 
 def estimate(
-    terms: Terms,
+    terms: Mapping[str, Terms],
     *,
     molecule_id: IntArray,
     seed: int = 0,
     n_resamples: int = N_RESAMPLES,
     confidence: float = CONFIDENCE,
-) -> Estimate:
-    """Give a metric with its bootstrap interval over molecules.
+) -> dict[str, Estimate]:
+    """Give metrics with their bootstrap intervals over molecules.
 
     Conformations of one molecule err together, so molecules, not conformations, are drawn with
-    replacement, as many as there are; each resample gives one value, and the interval is between
-    the percentiles (1 - confidence) / 2 and (1 + confidence) / 2 of them. Equal seeds and molecules
-    draw equal resamples, so the intervals of two models are of the same draws.
+    replacement, as many as there are; each resample gives one value of each metric, and the
+    interval is between the percentiles (1 - confidence) / 2 and (1 + confidence) / 2 of them. Equal
+    seeds and molecules draw equal resamples, so all metrics and all models are of the same draws.
 
     Args:
-        terms: Shape (n,) each.
+        terms: Metrics by name, each over the same n conformations.
         molecule_id: Shape (n,).
         seed: Seed of the resamples.
         n_resamples: Number of resamples.
         confidence: Share of the resamples inside the interval.
 
     Source:
-        Efron and Tibshirani, An Introduction to the Bootstrap (1993), sections 8 and 13 (cluster
-        resampling, percentile interval).
+        Efron and Tibshirani, An Introduction to the Bootstrap (1993), sections 8 and 13 (clusters
+        as units, percentile interval).
     """
-    counts = terms.weight > 0
-    molecules, owner = np.unique(molecule_id[counts], return_inverse=True)
-    sums = np.zeros((len(molecules), 2))
-    np.add.at(sums, owner, np.stack([terms.numerator, terms.weight], axis=1)[counts])
-    low = high = None
-    if len(molecules) > 1:
-        values = _resampled(sums, np.random.default_rng(seed), n_resamples)
-        tail = 50 * (1 - confidence)
-        low, high = (float(end) for end in np.percentile(values, [tail, 100 - tail]))
-    return Estimate(
-        value=terms.value,
-        ci_low=low,
-        ci_high=high,
-        n_conformations=int(counts.sum()),
-        n_molecules=len(molecules),
-    )
+    molecules, owner = np.unique(molecule_id, return_inverse=True)
+    sums = np.zeros((len(molecules), 2, len(terms)))
+    for column, term in enumerate(terms.values()):
+        np.add.at(sums[:, 0, column], owner, term.numerator)
+        np.add.at(sums[:, 1, column], owner, term.weight)
+    values = _resampled(sums, np.random.default_rng(seed), n_resamples)
+    tail = 50 * (1 - confidence)
+    found = {}
+    for column, (name, term) in enumerate(terms.items()):
+        n_molecules = int((sums[:, 1, column] > 0).sum())
+        ends: list[float | None] = [None, None]
+        if n_molecules > 1:
+            ends = np.nanpercentile(values[:, column], [tail, 100 - tail]).tolist()
+        found[name] = Estimate(
+            value=term.value,
+            ci_low=ends[0],
+            ci_high=ends[1],
+            n_conformations=int((term.weight > 0).sum()),
+            n_molecules=n_molecules,
+        )
+    return found
 
 
 def _resampled(sums: FloatArray, rng: np.random.Generator, n_resamples: int) -> FloatArray:
-    """Draw molecules with replacement, from their (numerator, weight); shape (n_resamples,)."""
-    n = len(sums)
-    step = max(1, _BLOCK // n)
-    values = []
+    """Draw molecules with replacement, some resamples at a time.
+
+    Args:
+        sums: Numerator and weight of each molecule and metric, shape (n_molecules, 2, n_metrics).
+        rng: Where the draws come from.
+        n_resamples: Number of resamples.
+
+    Returns:
+        Shape (n_resamples, n_metrics); NaN where all molecules drawn have weight 0.
+    """
+    n, _, n_metrics = sums.shape
+    flat = sums.reshape(n, -1)
+    step = max(1, _BLOCK // max(n, 1))
+    values = np.empty((n_resamples, n_metrics))
     for start in range(0, n_resamples, step):
         size = min(step, n_resamples - start)
-        drawn = rng.multinomial(n, np.full(n, 1 / n), size=size).astype(np.float64) @ sums
-        values.append(drawn[:, 0] / drawn[:, 1])
-    return np.concatenate(values)
+        drawn = rng.integers(n, size=(size, n)) + n * np.arange(size)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n)
+        numerator, weight = (counts.astype(float) @ flat).reshape(size, 2, n_metrics).swapaxes(0, 1)
+        ratio = np.full_like(numerator, np.nan)
+        values[start : start + size] = np.divide(numerator, weight, out=ratio, where=weight > 0)
+    return values
