@@ -15,6 +15,7 @@ import numpy as np
 
 from nabladft.errors import InputError, MissingFieldError, UnknownNameError
 from nabladft.fields import LABEL_FIELDS
+from nabladft.storage.flat import FlatRecords, flatten
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from nabladft.conformation import Conformation
 
     IntArray = NDArray[np.int64]
+
+__all__ = ["ConformationSource", "FlatRecords", "SourceInfo"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,31 +48,6 @@ class SourceInfo:
     basis_set: str | None = None
     orbital_order: str | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class FlatRecords:
-    """Several conformations as flat arrays plus offsets, in the order asked for.
-
-    Attributes:
-        molecule_id: Shape (n,).
-        conformation_id: Shape (n,).
-        atom_offsets: Shape (n + 1,); atoms of record k are ``[atom_offsets[k]:atom_offsets[k+1]]``.
-        atomic_numbers: Shape (sum n_atoms,), int32.
-        positions: Shape (sum n_atoms, 3), bohr.
-        orbital_counts: Shape (n,), number of orbitals; zeros when no matrix was read.
-        values: Label arrays by field name. Per-conformation fields have shape (n, ...), fields per
-            atom (sum n_atoms, ...), symmetric matrices are concatenated packed lower triangles
-            (row by row: element (i, j), i >= j, of one matrix is at ``i (i + 1) / 2 + j``).
-    """
-
-    molecule_id: IntArray
-    conformation_id: IntArray
-    atom_offsets: IntArray
-    atomic_numbers: NDArray[np.int32]
-    positions: NDArray[np.float64]
-    orbital_counts: IntArray
-    values: Mapping[str, NDArray[Any]]
 
 
 class ConformationSource(ABC, Sequence["Conformation"]):
@@ -103,6 +81,23 @@ class ConformationSource(ABC, Sequence["Conformation"]):
             UnknownNameError: There is no such field.
             MissingFieldError: The source does not hold a field that was asked for.
         """
+
+    def read_flat(
+        self, indices: Sequence[int] | IntArray, *, fields: Sequence[str] | None = None
+    ) -> FlatRecords:
+        """Read records as flat arrays, in the order asked for, duplicates included.
+
+        Args:
+            indices: Rows, 0 to ``len(self) - 1``; negative ones count from the end.
+            fields: Labels to read; None reads every label present.
+
+        Raises:
+            InputError: An index is out of range or not an integer.
+            UnknownNameError: There is no such field.
+            MissingFieldError: The source does not hold a field that was asked for.
+        """
+        names = self.check_fields(fields)
+        return flatten(self.read(indices, fields=names), names)
 
     @property
     @abstractmethod

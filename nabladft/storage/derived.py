@@ -1,0 +1,101 @@
+"""Total energy from formation energy and back: one is stored, the other follows.
+
+The two differ by the energies of the isolated atoms, which are constants of the data set at one
+level of theory, so neither a store nor a published file holds both.
+
+Example:
+    >>> derivable_fields(("energy",), method="wB97X-D/def2-SVP", elements=(1, 8))
+    ('formation_energy',)
+    >>> derivable_fields(("energy",), method="B3LYP/def2-SVP", elements=(1, 8))
+    ()
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from nabladft.chemistry.elements import ISOLATED_ATOM_ENERGIES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from nabladft.storage.flat import FlatRecords
+
+#: The level of theory of :data:`nabladft.chemistry.elements.ISOLATED_ATOM_ENERGIES`.
+PUBLISHED_METHOD: Final = "wB97X-D/def2-SVP"
+
+#: Which energy follows from which, with the sign of the isolated atoms in the sum.
+_SOURCE: Final = {"formation_energy": ("energy", -1.0), "energy": ("formation_energy", 1.0)}
+
+
+def derivable_fields(
+    stored: Sequence[str], *, method: str | None, elements: Iterable[int]
+) -> tuple[str, ...]:
+    """List the energies that are not stored but follow from a stored one.
+
+    Args:
+        stored: Labels stored.
+        method: Level of theory of the labels, or None.
+        elements: Atomic numbers that occur.
+    """
+    same_method = (method or "").lower() == PUBLISHED_METHOD.lower()
+    if not same_method or any(number not in ISOLATED_ATOM_ENERGIES for number in elements):
+        return ()
+    return tuple(
+        name for name, (source, _) in _SOURCE.items() if source in stored and name not in stored
+    )
+
+
+def stored_fields_for(wanted: Sequence[str], derived: Sequence[str]) -> tuple[str, ...]:
+    """Replace derived labels by the stored ones that they follow from, without repetition."""
+    return tuple(dict.fromkeys(_SOURCE[n][0] if n in derived else n for n in wanted))
+
+
+def derive(flat: FlatRecords, wanted: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Give the labels asked for, computing those that follow from others.
+
+    Args:
+        flat: Records with the labels that :func:`stored_fields_for` lists.
+        wanted: Labels asked for.
+
+    Returns:
+        Label arrays by name, in the sequence of ``wanted``.
+    """
+    values: dict[str, NDArray[Any]] = {}
+    for name in wanted:
+        if name in flat.values:
+            values[name] = flat.values[name]
+        else:
+            source, sign = _SOURCE[name]
+            atoms = isolated_atoms_energies(flat.atomic_numbers, flat.atom_offsets)
+            values[name] = flat.values[source] + sign * atoms
+    return values
+
+
+def isolated_atoms_energies(
+    atomic_numbers: NDArray[np.integer], atom_offsets: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Sum the energies of the isolated atoms of many molecules at once.
+
+    Bit for bit the same sums as :func:`nabladft.chemistry.elements.isolated_atoms_energy`, because
+    the terms are added in the same sequence.
+
+    Args:
+        atomic_numbers: Shape (sum n_atoms,), elements with known energies only.
+        atom_offsets: Shape (n + 1,).
+
+    Returns:
+        Shape (n,), hartree.
+    """
+    n = len(atom_offsets) - 1
+    molecule = np.repeat(np.arange(n), np.diff(atom_offsets))
+    total = np.zeros(n)
+    for number, energy in sorted(ISOLATED_ATOM_ENERGIES.items()):
+        of_element = molecule[atomic_numbers == number]
+        if len(of_element):
+            total += energy * np.bincount(of_element, minlength=n)
+    return total

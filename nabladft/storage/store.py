@@ -1,0 +1,309 @@
+"""Reading a store."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import apsw
+import numpy as np
+
+from nabladft.errors import CorruptStoreError, StoreError
+from nabladft.fields import FIELDS
+from nabladft.storage.content import content_sum
+from nabladft.storage.derived import derive, stored_fields_for
+from nabladft.storage.flat import FlatRecords, Texts, ordered, unflatten, values_per_record
+from nabladft.storage.index import INDEX_NAME, Index
+from nabladft.storage.manifest import read_manifest
+from nabladft.storage.ragged import offsets_of, ranges
+from nabladft.storage.shards import Shard
+from nabladft.storage.source import ConformationSource, SourceInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from nabladft.conformation import Conformation
+    from nabladft.storage.manifest import Manifest
+
+    IntArray = NDArray[np.int64]
+
+
+class Store(ConformationSource):
+    """A store as it was committed when it was opened.
+
+    Files open at first use, once per process, so a store can be pickled and survives a fork.
+
+    Attributes:
+        folder: Where it is.
+        manifest: What it says of itself.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Read the manifest.
+
+        Raises:
+            StoreError: The folder is no store.
+            CorruptStoreError: The manifest is damaged.
+        """
+        self.folder = Path(path)
+        self.manifest: Manifest = read_manifest(self.folder)
+        self._first_rows: IntArray = offsets_of(
+            np.array([shard.rows for shard in self.manifest.shards], dtype=np.int64)
+        )
+        self._shards: dict[int, Shard] = {}
+        self._process = os.getpid()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave open files behind."""
+        return self.__dict__ | {"_shards": {}}
+
+    @cached_property
+    def info(self) -> SourceInfo:
+        """What the store says of itself."""
+        manifest = self.manifest
+        return SourceInfo(
+            name=manifest.name,
+            fields=ordered((*manifest.stored_names, *manifest.derived_names)),
+            method=manifest.method,
+            basis_set=manifest.basis_set,
+            orbital_order=manifest.orbital_order,
+            details={
+                "level_of_theory": manifest.level_of_theory,
+                "derived_fields": manifest.derived_names,
+                "error_bounds": {
+                    stored.name: stored.error_bound
+                    for stored in manifest.fields
+                    if stored.error_bound is not None
+                },
+                "licence": manifest.licence,
+                **manifest.details,
+            },
+        )
+
+    def __len__(self) -> int:
+        """Number of conformations."""
+        return int(self._first_rows[-1])
+
+    @property
+    def data_hash(self) -> str:
+        """SHA-256 (hex) that identifies the contents, whatever their order and shards."""
+        return self.manifest.data_hash
+
+    @cached_property
+    def keys(self) -> IntArray:
+        """Pairs (molecule_id, conformation_id) of all records, shape (n, 2), in row order."""
+        return np.concatenate(
+            [
+                np.zeros((0, 2), dtype=np.int64),
+                *(
+                    np.stack([shard.molecule_id, shard.conformation_id], axis=1)
+                    for shard in self._all_shards()
+                ),
+            ]
+        )
+
+    @cached_property
+    def n_atoms(self) -> IntArray:
+        """Number of atoms of all records, shape (n,)."""
+        return self._of_all(lambda shard: np.diff(shard.atom_offsets))
+
+    @cached_property
+    def n_orbitals(self) -> IntArray:
+        """Number of orbitals of all records, shape (n,); zeros in a store without matrices."""
+        return self._of_all(lambda shard: shard.orbital_counts)
+
+    def read(
+        self, indices: Sequence[int] | IntArray, *, fields: Sequence[str] | None = None
+    ) -> list[Conformation]:
+        """Read records, in the order asked for, duplicates included.
+
+        Args:
+            indices: Rows, 0 to ``len(self) - 1``; negative ones count from the end.
+            fields: Labels to read; None reads every label present.
+
+        Raises:
+            InputError: An index is out of range or not an integer.
+            UnknownNameError: There is no such field.
+            MissingFieldError: The store does not hold a field that was asked for.
+            CorruptStoreError: A shard is missing or damaged.
+        """
+        rows = self.check_rows(indices)
+        return unflatten(
+            self.read_flat(rows, fields=fields),
+            self._texts(rows),
+            basis_set=self.manifest.basis_set,
+            orbital_order=self.manifest.orbital_order,
+        )
+
+    def read_flat(
+        self, indices: Sequence[int] | IntArray, *, fields: Sequence[str] | None = None
+    ) -> FlatRecords:
+        """Read records as flat arrays, in the order asked for, duplicates included.
+
+        Args:
+            indices: Rows, 0 to ``len(self) - 1``; negative ones count from the end.
+            fields: Labels to read; None reads every label present.
+
+        Raises:
+            InputError: An index is out of range or not an integer.
+            UnknownNameError: There is no such field.
+            MissingFieldError: The store does not hold a field that was asked for.
+            CorruptStoreError: A shard is missing or damaged.
+        """
+        names = self.check_fields(fields)
+        stored = stored_fields_for(names, self.manifest.derived_names)
+        flat = self._read_stored(self.check_rows(indices), stored)
+        return FlatRecords(**{**flat.__dict__, "values": derive(flat, names)})
+
+    def smiles(self) -> dict[int, str]:
+        """SMILES of every molecule, by molecule_id.
+
+        Raises:
+            MissingFieldError: A record comes without SMILES.
+        """
+        texts = self._texts(np.arange(len(self))).smiles
+        if any(text is None for text in texts):
+            return super().smiles()
+        return dict(zip(self.keys[:, 0].tolist(), (str(text) for text in texts), strict=True))
+
+    def verify(self) -> None:
+        """Read everything and compare it with the manifest.
+
+        Raises:
+            CorruptStoreError: A shard is missing or changed, or the index contradicts the shards;
+                the message lists everything that is wrong.
+        """
+        problems: list[str] = []
+        for number, entry in enumerate(self.manifest.shards):
+            try:
+                shard = self._shard(number)
+                rows = np.arange(entry.rows)
+                if hashlib.sha256(shard.path.read_bytes()).hexdigest() != entry.sha256:
+                    problems.append(f"{entry.file}: its sha256 is not that of the manifest")
+                elif entry.content_sum != content_sum(
+                    shard.read(rows, self.manifest.stored_names),
+                    shard.read_texts(rows),
+                    self.manifest.stored_names,
+                ):
+                    problems.append(f"{entry.file}: its records are not those of the manifest")
+            except CorruptStoreError as error:
+                problems.append(str(error))
+        if not problems:
+            problems += self._problems_of_index()
+        if problems:
+            message = f"{self.folder} is damaged. " + "; ".join(problems)
+            raise CorruptStoreError(message)
+
+    def _problems_of_index(self) -> list[str]:
+        if len(np.unique(self.keys, axis=0)) < len(self):
+            return ["a conformation is there twice"]
+        if not (self.folder / INDEX_NAME).exists():
+            return []  # it can be rebuilt, so a store without one is whole
+        advice = f"call rebuild_index({str(self.folder)!r})"
+        try:
+            index = Index(self.folder)
+            try:
+                if index.keys() != [tuple(key) for key in self.keys.tolist()]:
+                    return [f"{INDEX_NAME} does not list the conformations of the shards; {advice}"]
+            finally:
+                index.close()
+        except (StoreError, apsw.Error) as error:
+            return [f"{INDEX_NAME} cannot be read ({error}); {advice}"]
+        return []
+
+    def _read_stored(self, rows: IntArray, fields: Sequence[str]) -> FlatRecords:
+        number = np.searchsorted(self._first_rows, rows, side="right") - 1
+        if len(rows) and (number == number[0]).all():
+            shard = int(number[0])
+            return self._shard(shard).read(rows - self._first_rows[shard], fields)
+        return self._read_scattered(rows, number, fields)
+
+    def _read_scattered(
+        self, rows: IntArray, number: IntArray, fields: Sequence[str]
+    ) -> FlatRecords:
+        """Read from several shards, each once, and put the records into the order asked for."""
+        # Group by shard; within one shard the order stays.
+        order = np.argsort(number, kind="stable")
+        parts = [
+            self._shard(shard).read(rows[number == shard] - self._first_rows[shard], fields)
+            for shard in np.unique(number).tolist()
+        ]
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        joined = _concatenate(parts, fields)
+        return _take(joined, back, fields)
+
+    def _texts(self, rows: IntArray) -> Texts:
+        number = np.searchsorted(self._first_rows, rows, side="right") - 1
+        smiles: list[str | None] = [None] * len(rows)
+        origin: list[str | None] = [None] * len(rows)
+        for shard in np.unique(number).tolist():
+            where = np.flatnonzero(number == shard)
+            texts = self._shard(shard).read_texts(rows[where] - self._first_rows[shard])
+            for k, position in enumerate(where.tolist()):
+                smiles[position] = texts.smiles[k]
+                origin[position] = texts.geometry_origin[k]
+        return Texts(smiles=smiles, geometry_origin=origin)
+
+    def _all_shards(self) -> list[Shard]:
+        return [self._shard(number) for number in range(len(self.manifest.shards))]
+
+    def _of_all(self, values: Callable[[Shard], IntArray]) -> IntArray:
+        parts = [values(shard) for shard in self._all_shards()]
+        return np.concatenate([np.zeros(0, dtype=np.int64), *parts])
+
+    def _shard(self, number: int) -> Shard:
+        if self._process != os.getpid():
+            # After a fork the parent's handles must not be shared: HDF5 keeps a file position.
+            self._shards = {}
+            self._process = os.getpid()
+        if number not in self._shards:
+            entry = self.manifest.shards[number]
+            self._shards[number] = Shard(self.folder, entry, self.manifest)
+        return self._shards[number]
+
+
+def _concatenate(parts: Sequence[FlatRecords], fields: Sequence[str]) -> FlatRecords:
+    def join(arrays: Sequence[NDArray[Any]], like: str) -> NDArray[Any]:
+        field = FIELDS[like]
+        tail = tuple(axis for axis in field.shape if isinstance(axis, int))
+        empty = np.zeros((0,) if field.symmetric else (0, *tail), dtype=field.dtype)
+        return np.concatenate([empty, *arrays])
+
+    def integers(arrays: Sequence[IntArray]) -> IntArray:
+        return np.concatenate([np.zeros(0, dtype=np.int64), *arrays])
+
+    return FlatRecords(
+        molecule_id=integers([part.molecule_id for part in parts]),
+        conformation_id=integers([part.conformation_id for part in parts]),
+        atom_offsets=offsets_of(integers([np.diff(part.atom_offsets) for part in parts])),
+        atomic_numbers=join([part.atomic_numbers for part in parts], "atomic_numbers"),
+        positions=join([part.positions for part in parts], "positions"),
+        orbital_counts=integers([part.orbital_counts for part in parts]),
+        values={name: join([part.values[name] for part in parts], name) for name in fields},
+    )
+
+
+def _take(flat: FlatRecords, order: IntArray, fields: Sequence[str]) -> FlatRecords:
+    n_atoms = np.diff(flat.atom_offsets)
+    atoms = ranges(flat.atom_offsets[order], n_atoms[order])
+
+    def values(name: str) -> NDArray[Any]:
+        counts = values_per_record(name, n_atoms=n_atoms, n_orbitals=flat.orbital_counts)
+        starts = offsets_of(counts)[:-1]
+        return np.take(flat.values[name], ranges(starts[order], counts[order]), axis=0)
+
+    return FlatRecords(
+        molecule_id=flat.molecule_id[order],
+        conformation_id=flat.conformation_id[order],
+        atom_offsets=offsets_of(n_atoms[order]),
+        atomic_numbers=flat.atomic_numbers[atoms],
+        positions=flat.positions[atoms],
+        orbital_counts=flat.orbital_counts[order],
+        values={name: values(name) for name in fields},
+    )
