@@ -177,6 +177,8 @@ def reorder_orbitals(
     )
     matrix = np.asarray(matrix)
     check_operator_shape(matrix, atomic_numbers, basis_set=basis_set)
+    if source == target:
+        return matrix.copy()
     moved = np.take(np.take(matrix, permutation, axis=-2), permutation, axis=-1)
     if (signs < 0).any():
         moved = moved * (signs[:, None] * signs).astype(matrix.dtype)

@@ -88,11 +88,11 @@ def overlap_matrix(
     for la in degrees:
         for lb in degrees[: degrees.index(la) + 1]:
             block = _degree_block(shells[la], shells[lb], squared, harmonics)
+            if la == lb:
+                block = 0.5 * (block + block.T)  # the last digit of the two triangles may differ
             rows, columns = shells[la].orbitals, shells[lb].orbitals
             overlap[rows[:, None], columns] = block
-            if la != lb:
-                overlap[columns[:, None], rows] = block.T
-    overlap = 0.5 * (overlap + overlap.T)  # the last digit of the two triangles may differ
+            overlap[columns[:, None], rows] = block.T
     return reorder_orbitals(
         overlap, numbers, source="ascending", target=orbital_order, basis_set=basis
     )
