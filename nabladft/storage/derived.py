@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from nabladft.chemistry.elements import ISOLATED_ATOM_ENERGIES
+from nabladft.chemistry.elements import ISOLATED_ATOM_ENERGIES, isolated_atoms_energy
+from nabladft.errors import FormatError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -99,3 +100,29 @@ def isolated_atoms_energies(
         if len(of_element):
             total += energy * np.bincount(of_element, minlength=n)
     return total
+
+
+def energy_kind(energies: Sequence[float], molecules: Sequence[NDArray[np.integer]]) -> str:
+    """Tell total energies from formation energies, for files that do not say.
+
+    A total energy is close to the sum of its isolated atoms, a formation energy close to zero.
+
+    Args:
+        energies: Of some molecules, hartree.
+        molecules: Their atomic numbers.
+
+    Returns:
+        "energy" or "formation_energy".
+
+    Raises:
+        FormatError: Some look like the one and some like the other.
+        UnsupportedElementError: An element has no isolated-atom energy, so it cannot be told.
+    """
+    is_total = {
+        abs(energy - isolated_atoms_energy(numbers)) < abs(energy)
+        for energy, numbers in zip(energies, molecules, strict=True)
+    }
+    if len(is_total) != 1:
+        message = "Some energies look like total energies and some like formation energies."
+        raise FormatError(message)
+    return "energy" if is_total.pop() else "formation_energy"

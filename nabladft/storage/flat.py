@@ -6,7 +6,7 @@ what people hold.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,6 +52,10 @@ class FlatRecords:
     def __len__(self) -> int:
         """Number of conformations."""
         return len(self.molecule_id)
+
+    def with_values(self, values: Mapping[str, NDArray[Any]]) -> FlatRecords:
+        """Give the same records with other labels."""
+        return replace(self, values=values)
 
     def value_offsets(self, name: str) -> IntArray:
         """Where the values of each record begin in ``values[name]``, shape (n + 1,)."""

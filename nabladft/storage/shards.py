@@ -86,19 +86,7 @@ def build_shard(
         n_bytes=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
         elements=tuple(np.unique(flat.atomic_numbers).tolist()),
-        content_sum=content_sum(
-            FlatRecords(
-                molecule_id=flat.molecule_id,
-                conformation_id=flat.conformation_id,
-                atom_offsets=flat.atom_offsets,
-                atomic_numbers=flat.atomic_numbers,
-                positions=flat.positions,
-                orbital_counts=orbitals,
-                values=rounded,
-            ),
-            texts,
-            manifest.stored_names,
-        ),
+        content_sum=content_sum(flat.with_values(rounded), texts, manifest.stored_names),
     )
     return content, entry
 

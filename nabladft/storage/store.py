@@ -14,26 +14,25 @@ import numpy as np
 from nabladft.errors import CorruptStoreError, StoreError
 from nabladft.fields import FIELDS
 from nabladft.storage.content import content_sum
-from nabladft.storage.derived import derive, stored_fields_for
-from nabladft.storage.flat import FlatRecords, Texts, ordered, unflatten, values_per_record
+from nabladft.storage.flat import FlatRecords, Texts, ordered, values_per_record
+from nabladft.storage.flat_source import FlatSource
 from nabladft.storage.index import INDEX_NAME, Index
 from nabladft.storage.manifest import read_manifest
 from nabladft.storage.ragged import offsets_of, ranges
 from nabladft.storage.shards import Shard
-from nabladft.storage.source import ConformationSource, SourceInfo
+from nabladft.storage.source import SourceInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from nabladft.conformation import Conformation
     from nabladft.storage.manifest import Manifest
 
     IntArray = NDArray[np.int64]
 
 
-class Store(ConformationSource):
+class Store(FlatSource):
     """A store as it was committed when it was opened.
 
     Files open at first use, once per process, so a store can be pickled and survives a fork.
@@ -90,6 +89,11 @@ class Store(ConformationSource):
         return int(self._first_rows[-1])
 
     @property
+    def derived_fields(self) -> tuple[str, ...]:
+        """Labels that are not on disk but follow from those that are."""
+        return self.manifest.derived_names
+
+    @cached_property
     def data_hash(self) -> str:
         """SHA-256 (hex) that identifies the contents, whatever their order and shards."""
         return self.manifest.data_hash
@@ -117,56 +121,13 @@ class Store(ConformationSource):
         """Number of orbitals of all records, shape (n,); zeros in a store without matrices."""
         return self._of_all(lambda shard: shard.orbital_counts)
 
-    def read(
-        self, indices: Sequence[int] | IntArray, *, fields: Sequence[str] | None = None
-    ) -> list[Conformation]:
-        """Read records, in the order asked for, duplicates included.
-
-        Args:
-            indices: Rows, 0 to ``len(self) - 1``; negative ones count from the end.
-            fields: Labels to read; None reads every label present.
-
-        Raises:
-            InputError: An index is out of range or not an integer.
-            UnknownNameError: There is no such field.
-            MissingFieldError: The store does not hold a field that was asked for.
-            CorruptStoreError: A shard is missing or damaged.
-        """
-        rows = self.check_rows(indices)
-        return unflatten(
-            self.read_flat(rows, fields=fields),
-            self._texts(rows),
-            basis_set=self.manifest.basis_set,
-            orbital_order=self.manifest.orbital_order,
-        )
-
-    def read_flat(
-        self, indices: Sequence[int] | IntArray, *, fields: Sequence[str] | None = None
-    ) -> FlatRecords:
-        """Read records as flat arrays, in the order asked for, duplicates included.
-
-        Args:
-            indices: Rows, 0 to ``len(self) - 1``; negative ones count from the end.
-            fields: Labels to read; None reads every label present.
-
-        Raises:
-            InputError: An index is out of range or not an integer.
-            UnknownNameError: There is no such field.
-            MissingFieldError: The store does not hold a field that was asked for.
-            CorruptStoreError: A shard is missing or damaged.
-        """
-        names = self.check_fields(fields)
-        stored = stored_fields_for(names, self.manifest.derived_names)
-        flat = self._read_stored(self.check_rows(indices), stored)
-        return FlatRecords(**{**flat.__dict__, "values": derive(flat, names)})
-
     def smiles(self) -> dict[int, str]:
         """SMILES of every molecule, by molecule_id.
 
         Raises:
             MissingFieldError: A record comes without SMILES.
         """
-        texts = self._texts(np.arange(len(self))).smiles
+        texts = self.read_texts(np.arange(len(self))).smiles
         if any(text is None for text in texts):
             return super().smiles()
         return dict(zip(self.keys[:, 0].tolist(), (str(text) for text in texts), strict=True))
@@ -216,7 +177,16 @@ class Store(ConformationSource):
             return [f"{INDEX_NAME} cannot be read ({error}); {advice}"]
         return []
 
-    def _read_stored(self, rows: IntArray, fields: Sequence[str]) -> FlatRecords:
+    def read_stored(self, rows: IntArray, fields: Sequence[str]) -> FlatRecords:
+        """Read labels that are on disk.
+
+        Args:
+            rows: From 0 to ``len(self) - 1``, in any order, with duplicates.
+            fields: Labels on disk.
+
+        Raises:
+            CorruptStoreError: A shard is missing or damaged.
+        """
         number = np.searchsorted(self._first_rows, rows, side="right") - 1
         if len(rows) and (number == number[0]).all():
             shard = int(number[0])
@@ -238,7 +208,8 @@ class Store(ConformationSource):
         joined = _concatenate(parts, fields)
         return _take(joined, back, fields)
 
-    def _texts(self, rows: IntArray) -> Texts:
+    def read_texts(self, rows: IntArray) -> Texts:
+        """Read the words of some rows, in the order asked for."""
         number = np.searchsorted(self._first_rows, rows, side="right") - 1
         smiles: list[str | None] = [None] * len(rows)
         origin: list[str | None] = [None] * len(rows)

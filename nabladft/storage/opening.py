@@ -1,0 +1,141 @@
+"""Opening data, whatever they are in.
+
+Example:
+    >>> open_source("nano")  # doctest: +SKIP
+    >>> open_source("train_2k.db")[0].formation_energy  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import h5py
+
+from nabladft.errors import FormatError, InputError, StoreError, UnknownNameError
+from nabladft.resources import embedded_datasets
+from nabladft.storage.ase_formats import AseSource
+from nabladft.storage.manifest import MANIFEST_NAME
+from nabladft.storage.published_energy import PublishedEnergySource
+from nabladft.storage.published_hamiltonian import PublishedHamiltonianSource
+from nabladft.storage.shards import SHARD_FORMAT
+from nabladft.storage.sqlite_source import SQLITE_MAGIC, first_value, table_columns
+from nabladft.storage.store import Store
+
+if TYPE_CHECKING:
+    from nabladft.storage.source import ConformationSource
+
+_HDF5_MAGIC: Final = b"\x89HDF\r\n\x1a\n"
+
+#: First bytes of archives and compressed files, and the command that unpacks them.
+_PACKED: Final = {
+    b"\x1f\x8b": "gunzip",
+    b"BZh": "bunzip2",
+    b"\xfd7zXZ\x00": "unxz",
+    b"\x28\xb5\x2f\xfd": "unzstd",
+    b"PK\x03\x04": "unzip",
+    b"7z\xbc\xaf\x27\x1c": "7z x",
+}
+
+_READABLE: Final = (
+    "Readable are: a store (a folder), a published energy or Hamiltonian file, an ASE database, "
+    "an extended xyz file."
+)
+
+
+def open_source(path_or_name: str | Path) -> ConformationSource:
+    """Open a data set: one that comes with the package, a store, or a file of a known format.
+
+    What a file is, is found by looking into it; its name does not matter. A bare name of an
+    embedded data set wins over a folder of that name; write ``./name`` for the folder.
+
+    Args:
+        path_or_name: "nano", or a path.
+
+    Raises:
+        UnknownNameError: Neither a path nor a data set of the package.
+        InputError: There is no such path.
+        FormatError: The file is of no format that can be read here, or is damaged.
+        StoreError: The folder is no store, or a damaged one.
+        OSError: The file cannot be read.
+    """
+    embedded = embedded_datasets()
+    if str(path_or_name) in embedded:
+        return Store(embedded[str(path_or_name)])
+    path = Path(path_or_name)
+    if path.is_dir():
+        return _open_folder(path)
+    if path.is_file():
+        return _open_file(path)
+    if path.exists():
+        message = f"{path} is neither a file nor a folder."
+        raise InputError(message)
+    if path.suffix or len(path.parts) > 1:
+        message = f"There is no file or folder {str(path)!r}."
+        raise InputError(message)
+    raise UnknownNameError("file, folder or data set", str(path_or_name), embedded)
+
+
+def _open_folder(path: Path) -> ConformationSource:
+    if (path / MANIFEST_NAME).is_file():
+        return Store(path)
+    inside = sorted(path.glob(f"*/{MANIFEST_NAME}"))
+    hint = f" Did you mean {str(inside[0].parent)!r}?" if inside else ""
+    message = f"{path} is a folder but not a store: it has no {MANIFEST_NAME}.{hint}"
+    raise StoreError(message)
+
+
+def _open_file(path: Path) -> ConformationSource:
+    with path.open("rb") as file:
+        start = file.read(4096)
+    if not start:
+        message = f"{path} is empty. Download or copy it again."
+        raise FormatError(message)
+    if start.startswith(SQLITE_MAGIC):
+        return _open_sqlite(path)
+    if start.startswith(_HDF5_MAGIC):
+        _refuse_hdf5(path)
+    for magic, command in _PACKED.items():
+        if start.startswith(magic):
+            message = f"{path} is packed. Unpack it first: {command} {path}"
+            raise FormatError(message)
+    if path.name == MANIFEST_NAME and (path.parent / MANIFEST_NAME).is_file():
+        return Store(path.parent)
+    if start.split(b"\n", 1)[0].strip().isdigit():
+        return AseSource(path, format="extxyz")
+    message = f"{path} is of no format that can be read here. {_READABLE}"
+    raise FormatError(message)
+
+
+def _open_sqlite(path: Path) -> ConformationSource:
+    tables = table_columns(path)
+    if "systems" in tables:
+        pairs = first_value(path, "SELECT key_value_pairs FROM systems LIMIT 1")
+        if "moses_id" in str(pairs) and "species" in tables:
+            return PublishedEnergySource(path)
+        return AseSource(path, format="db")
+    if {"data", "dataset_ids"} & set(tables):
+        return PublishedHamiltonianSource(path)
+    if {"molecules", "conformations", "shards"} <= set(tables):
+        message = f"{path} is the index of a store. Open its folder: {str(path.parent)!r}."
+        raise FormatError(message)
+    listed = ", ".join(tables) or "none"
+    message = f"{path} is an SQLite file of an unknown kind (tables: {listed}). {_READABLE}"
+    raise FormatError(message)
+
+
+def _refuse_hdf5(path: Path) -> None:
+    """HDF5 files are never opened by themselves: say what this one is."""
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            kind = file.attrs.get("format")
+    except OSError as error:
+        message = f"{path} is a damaged HDF5 file ({error}). Download or copy it again."
+        raise FormatError(message) from error
+    if kind == SHARD_FORMAT:
+        message = f"{path} is one shard of a store. Open its folder: {str(path.parent)!r}."
+    elif kind == "nabladft-predictions":
+        message = f"{path} is a predictions file, not data. Score it with `nabladft evaluate`."
+    else:
+        message = f"{path} is an HDF5 file that was not written by nabladft. {_READABLE}"
+    raise FormatError(message)

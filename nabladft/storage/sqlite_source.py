@@ -1,0 +1,213 @@
+"""What the readers of published SQLite files share: opening, refusing damaged files, rows."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
+
+import apsw
+import numpy as np
+
+from nabladft.errors import FormatError, NablaDFTError
+from nabladft.storage.flat_source import FlatSource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from nabladft.storage.flat import FlatRecords
+
+    IntArray = NDArray[np.int64]
+
+SQLITE_MAGIC: Final = b"SQLite format 3\x00"
+
+
+def table_columns(path: Path) -> dict[str, tuple[str, ...]]:
+    """List the tables of an SQLite file with their columns.
+
+    Raises:
+        FormatError: The file is not SQLite, or is incomplete.
+    """
+    check_size(path)
+    query = (
+        "SELECT tables.name, columns.name FROM sqlite_master AS tables,"
+        " pragma_table_info(tables.name) AS columns WHERE tables.type = 'table'"
+    )
+    found: dict[str, list[str]] = {}
+    for table, column in _all(path, query):
+        found.setdefault(str(table), []).append(str(column))
+    return {table: tuple(columns) for table, columns in found.items()}
+
+
+def first_value(path: Path, sql: str) -> Any:  # noqa: ANN401 - whatever SQLite holds
+    """Give the first value that a query finds, or None.
+
+    Raises:
+        FormatError: The file is damaged.
+    """
+    rows = _all(path, sql)
+    return rows[0][0] if rows else None
+
+
+def _all(path: Path, sql: str) -> list[tuple[Any, ...]]:
+    try:
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        try:
+            return connection.execute(sql).fetchall()
+        finally:
+            connection.close()
+    except apsw.Error as error:
+        message = f"{path} cannot be read as SQLite ({error}). Download or copy it again."
+        raise FormatError(message) from error
+
+
+def check_size(path: Path) -> None:
+    """Refuse an SQLite file that is shorter than its own header says.
+
+    Raises:
+        FormatError: The file is not SQLite, or is incomplete.
+    """
+    with path.open("rb") as file:
+        header = file.read(100)
+    if len(header) < 100 or not header.startswith(SQLITE_MAGIC):
+        message = f"{path} is not an SQLite file."
+        raise FormatError(message)
+    page_size = int.from_bytes(header[16:18], "big")
+    n_pages = int.from_bytes(header[28:32], "big")
+    # The page count is only kept by writers that also copy the change counter (SQLite 3.7.0 on).
+    counts = header[24:28] == header[92:96]
+    expected = n_pages * (65536 if page_size == 1 else page_size)
+    size = path.stat().st_size
+    if counts and size < expected:
+        message = (
+            f"{path} is incomplete: it has {size} bytes of {expected}. Download or copy it again."
+        )
+        raise FormatError(message)
+
+
+class SqliteSource(FlatSource):
+    """A table of an SQLite file, one row a conformation, in the order of the ids.
+
+    Attributes:
+        path: The file.
+    """
+
+    #: Table of the records and the columns that must be there, by table.
+    table: ClassVar[str]
+    required: ClassVar[dict[str, tuple[str, ...]]]
+    #: What such a file is called in messages.
+    kind: ClassVar[str]
+
+    def __init__(self, path: str | Path) -> None:
+        """Look at the tables; nothing else is read yet.
+
+        Raises:
+            FormatError: The file is incomplete, or lacks a table or column.
+            OSError: The file cannot be read.
+        """
+        self.path = Path(path)
+        present = table_columns(self.path)
+        for table, columns in self.required.items():
+            absent = [name for name in columns if name not in present.get(table, ())]
+            if table not in present or absent:
+                what = f"column {', '.join(absent)} of table" if table in present else "table"
+                message = (
+                    f"{self.path} is not a {self.kind}: it lacks the {what} {table!r}. Its tables: "
+                    f"{', '.join(present) or 'none'}."
+                )
+                raise FormatError(message)
+        self._connection: apsw.Connection | None = None
+        self._process = os.getpid()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the open file behind."""
+        return self.__dict__ | {"_connection": None}
+
+    def __len__(self) -> int:
+        """Number of conformations."""
+        return len(self.ids)
+
+    @cached_property
+    def ids(self) -> IntArray:
+        """Ids of the rows in the file, ascending, shape (n,)."""
+        ids = [row[0] for row in self.query(f"SELECT id FROM {self.table}")]  # noqa: S608
+        return np.sort(np.array(ids, dtype=np.int64))
+
+    def query(self, sql: str, bindings: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+        """Run a query on this process's own connection.
+
+        Raises:
+            FormatError: The file is damaged.
+        """
+        try:
+            yield from self._connected().execute(sql, tuple(bindings))
+        except apsw.Error as error:
+            message = f"{self.path} is damaged ({error}). Download or copy it again."
+            raise FormatError(message) from error
+
+    def query_rows(self, columns: str, ids: Iterable[int]) -> Iterator[tuple[Any, ...]]:
+        """Read columns of some rows, in the order of ``ids``, duplicates included.
+
+        Raises:
+            FormatError: The file is damaged, or a row is missing.
+        """
+        sql = f"SELECT {columns} FROM {self.table} WHERE id = ?"  # noqa: S608 - our own names
+        cursor = self._connected().cursor()
+        for number in ids:
+            try:
+                found = cursor.execute(sql, (number,)).fetchone()
+            except apsw.Error as error:
+                self.refuse(number, f"cannot be read ({error}). Download or copy the file again")
+            if found is None:
+                self.refuse(number, "is missing")
+            yield found
+
+    def refuse(self, number: int, reason: str) -> NoReturn:
+        """Raise an error that names the file and the row.
+
+        Raises:
+            FormatError: Always.
+        """
+        message = f"{self.path}, row with id {number}, {reason}."
+        raise FormatError(message)
+
+    def check_finite(self, flat: FlatRecords, ids: Sequence[int]) -> FlatRecords:
+        """Give records back, or refuse a value that is not finite.
+
+        Args:
+            flat: Records read from this file.
+            ids: Of their rows.
+
+        Raises:
+            FormatError: A value is not finite; the message names the row.
+        """
+        for name, values in {"positions": flat.positions, **flat.values}.items():
+            if np.isfinite(values).all():
+                continue
+            first = int(np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(1))[0])
+            offsets = flat.atom_offsets if name == "positions" else flat.value_offsets(name)
+            row = int(np.searchsorted(offsets, first, side="right")) - 1
+            self.refuse(ids[row], f"has a value in {name} that is not finite. Leave this row out")
+        return flat
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Add the name of the file to an error from below."""
+        try:
+            yield
+        except NablaDFTError as error:
+            error.add_note(f"(while reading {self.path})")
+            raise
+
+    def _connected(self) -> apsw.Connection:
+        if self._process != os.getpid():
+            # SQLite forbids to carry a connection across a fork.
+            self._connection = None
+            self._process = os.getpid()
+        if self._connection is None:
+            self._connection = apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READONLY)
+        return self._connection
