@@ -16,7 +16,7 @@ Example:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     FloatArray = NDArray[np.float64]
-
-#: Orbitals of a Cartesian shell minus those of a spherical one, by degree: l (l - 1) / 2.
-_CARTESIAN_EXCESS: Final = (0, 0, 1, 3, 6, 10)
 
 
 def detect_orbital_order(
@@ -150,7 +147,7 @@ def _check_size(
         check_operator_shape(overlap, atomic_numbers, basis_set=basis_set)
     except OrbitalCountError as error:
         shells = [l for number in atomic_numbers for l in basis_set.shells_of(int(number))]
-        cartesian = sum(2 * l + 1 + _CARTESIAN_EXCESS[l] for l in shells)
+        cartesian = sum((l + 1) * (l + 2) // 2 for l in shells)
         if overlap.shape == (cartesian, cartesian):
             message = (
                 f"{error} {cartesian} is the number of Cartesian orbitals of {basis_set.name}: the "

@@ -55,6 +55,17 @@ def test_linear_molecules_along_any_axis_are_told_apart(axis):
         assert detect_orbital_order(overlap, numbers, positions) == order
 
 
+def test_the_symmetry_of_methane_does_not_mislead():
+    # x -> y -> z is a symmetry of the atoms' positions, but not of the matrix.
+    numbers = np.array([6, 1, 1, 1, 1])
+    corners = [[0, 0, 0], [1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]
+    positions = 1.19 * np.array(corners, dtype=float)
+    for order in ("ascending", "pyscf", "psi4"):
+        overlap = overlap_matrix(numbers, positions, orbital_order=order)
+
+        assert detect_orbital_order(overlap, numbers, positions) == order
+
+
 def test_a_lone_atom_fits_every_order_and_is_refused():
     atom = np.array([8]), np.zeros((1, 3))
 
