@@ -1,7 +1,7 @@
 """Which orbitals a basis set gives to each element.
 
 Only the shells (angular degrees) are here; exponents and coefficients, needed for integrals, are in
-:mod:`nabladft.chemistry.overlap`.
+:mod:`nabladft.chemistry.gaussians`.
 
 Example:
     >>> import numpy as np
