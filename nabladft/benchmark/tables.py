@@ -1,0 +1,253 @@
+"""Benchmark tables: one row a baseline, one column a test part, for Markdown, CSV and terminals."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from nabladft.benchmark.tasks import Task, task_named
+from nabladft.chemistry.units import convert
+from nabladft.metrics import METRICS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from nabladft.benchmark.results import Results
+    from nabladft.metrics import Estimate
+
+#: How units are printed.
+UNIT_SYMBOLS: Final = {
+    "hartree": "Eh",
+    "millihartree": "mEh",
+    "microhartree": "µEh",
+    "hartree/bohr": "Eh/bohr",
+    "millihartree/bohr": "mEh/bohr",
+    "hartree/angstrom": "Eh/Å",
+    "millihartree/angstrom": "mEh/Å",
+    "1": "",
+}
+_PART_TITLES: Final = {
+    "test_conformations": "conformations",
+    "test_structures": "structures",
+    "test_scaffolds": "scaffolds",
+}
+_NOTHING: Final = "-"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One baseline on one task.
+
+    Attributes:
+        name: Name of the baseline.
+        task: Name of the task.
+        is_learned: False for a row that learns nothing, the bar that learning has to pass.
+        results: Results by part; empty when it was not run.
+        minutes: Training time, or None.
+        n_parameters: Trained parameters, or None.
+        not_run: Why there are no results, or None.
+    """
+
+    name: str
+    task: str
+    is_learned: bool
+    results: Mapping[str, Results]
+    minutes: float | None = None
+    n_parameters: int | None = None
+    not_run: str | None = None
+
+    def estimate(self, metric: str, part: str) -> Estimate | None:
+        """Give one cell, or None when there is no such number."""
+        results = self.results.get(part)
+        found = results.metrics.get(metric) if results else None
+        return found if found is not None and found.value is not None else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Text cells of one metric, ready to be laid out.
+
+    Attributes:
+        title: What the numbers are, with the unit.
+        header: Texts of the columns.
+        rows: Texts of the cells.
+        best: Whether a cell holds the best value of its column.
+        notes: Lines below the table: why a row has no numbers.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    best: tuple[tuple[bool, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
+def metric_table(metric: str, rows: Sequence[Row], task: Task) -> Table:
+    """Lay out one metric of one task.
+
+    Args:
+        metric: Name of the metric.
+        rows: Baselines of the task.
+        task: Gives parts and unit.
+    """
+    unit = UNIT_SYMBOLS[task.units[metric]]
+    arrow = "lower is better" if METRICS[metric].better == "lower" else "higher is better"
+    title = METRICS[metric].title
+    cells, best = [], []
+    leaders = {part: _leader(metric, part, rows) for part in task.parts}
+    for row in rows:
+        name = row.name if row.is_learned else f"{row.name} (no learning)"
+        values = [
+            "not run" if row.not_run else _cell(row.estimate(metric, part), metric, task)
+            for part in task.parts
+        ]
+        marks = [leaders[part] is row for part in task.parts]
+        minutes = _NOTHING if row.minutes is None else f"{row.minutes:.1f}"
+        parameters = _NOTHING if row.n_parameters is None else f"{row.n_parameters:,}"
+        cells.append((name, *values, minutes, parameters))
+        best.append((False, *marks, False, False))
+    suffix = f" [{unit}]" if unit else ""
+    header = (
+        "baseline",
+        *(f"{_PART_TITLES.get(part, part)}{suffix}" for part in task.parts),
+        "training [min]",
+        "parameters",
+    )
+    return Table(
+        title=f"{title[0].upper()}{title[1:]}{suffix}, {arrow}",
+        header=header,
+        rows=tuple(cells),
+        best=tuple(best),
+        notes=tuple(f"{row.name} was not run: {row.not_run}" for row in rows if row.not_run),
+    )
+
+
+def markdown(tables: Sequence[Table]) -> str:
+    """Write tables as Markdown, the best value of each column in bold."""
+    blocks = []
+    for table in tables:
+        lines = [f"### {table.title}", "", _pipe(table.header)]
+        lines.append(_pipe(["---", *["---:"] * (len(table.header) - 1)]))
+        for cells, marks in zip(table.rows, table.best, strict=True):
+            lines.append(_pipe([f"**{c}**" if m else c for c, m in zip(cells, marks, strict=True)]))
+        blocks.append("\n".join([*lines, *(f"\n{note}" for note in table.notes)]))
+    return "\n\n".join(blocks) + "\n"
+
+
+def terminal(tables: Sequence[Table]) -> str:
+    """Write tables as aligned text, the best value of each column with a star."""
+    blocks = []
+    for table in tables:
+        body = [
+            [f"{c} *" if m else c for c, m in zip(cells, marks, strict=True)]
+            for cells, marks in zip(table.rows, table.best, strict=True)
+        ]
+        widths = [max(map(len, column)) for column in zip(table.header, *body, strict=True)]
+        lines = [table.title, "", _aligned(table.header, widths)]
+        lines.append("  ".join("-" * width for width in widths))
+        lines += [_aligned(cells, widths) for cells in body]
+        lines += ["", *table.notes] if table.notes else []
+        blocks.append("\n".join(line.rstrip() for line in lines))
+    return "\n\n".join(blocks) + "\n"
+
+
+def comma_separated(rows: Sequence[Row]) -> str:
+    """Write every number of every row as one CSV line, unrounded, in the tables' units."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        [
+            *("task", "baseline", "learned", "part", "metric", "unit", "value", "ci_low"),
+            *("ci_high", "n_conformations", "n_molecules", "training_minutes", "n_parameters"),
+            "not_run",
+        ]
+    )
+    for row in rows:
+        task = task_named(row.task)
+        tail = [_text(row.minutes), _text(row.n_parameters), row.not_run or ""]
+        start = [row.task, row.name, str(row.is_learned).lower()]
+        if row.not_run:
+            writer.writerow([*start, *[""] * 8, *tail])
+        for metric in task.metrics:
+            for part in task.parts:
+                found = row.estimate(metric, part)
+                if found is not None:
+                    values = [found.value, found.ci_low, found.ci_high]
+                    writer.writerow(
+                        [
+                            *(*start, part, metric, task.units[metric]),
+                            *(_text(_reported(value, metric, task)) for value in values),
+                            *(found.n_conformations, found.n_molecules, *tail),
+                        ]
+                    )
+    return text.getvalue()
+
+
+def results_table(results: Results, task: Task) -> Table:
+    """Lay out one results file: a row a metric."""
+    cells = []
+    for metric in task.metrics:
+        found = results.metrics.get(metric)
+        if found is None:
+            continue
+        value = found if found.value is not None else None
+        unit = UNIT_SYMBOLS[task.units[metric]]
+        counts = (f"{found.n_conformations:,}", f"{found.n_molecules:,}")
+        cells.append((METRICS[metric].title, _cell(value, metric, task), unit, *counts))
+    return Table(
+        title=task.title,
+        header=("metric", "value [95 % interval]", "unit", "conformations", "molecules"),
+        rows=tuple(cells),
+        best=tuple((False,) * 5 for _ in cells),
+    )
+
+
+def _leader(metric: str, part: str, rows: Sequence[Row]) -> Row | None:
+    sign = 1 if METRICS[metric].better == "lower" else -1
+    scored = [
+        (sign * found.value, k)
+        for k, row in enumerate(rows)
+        if (found := row.estimate(metric, part)) is not None and found.value is not None
+    ]
+    return rows[min(scored)[1]] if scored else None
+
+
+def _reported(value: float | None, metric: str, task: Task) -> float | None:
+    if value is None:
+        return None
+    return convert(value, source=METRICS[metric].unit, target=task.units[metric])
+
+
+def _cell(found: Estimate | None, metric: str, task: Task) -> str:
+    """Write "value [low, high]" with three significant digits of the value."""
+    if found is None or found.value is None:
+        return _NOTHING
+    value, low, high = (
+        _reported(number, metric, task) for number in (found.value, found.ci_low, found.ci_high)
+    )
+    assert value is not None
+    decimals = _decimals(value)
+    text = f"{value:.{decimals}f}"
+    return text if low is None else f"{text} [{low:.{decimals}f}, {high:.{decimals}f}]"
+
+
+def _decimals(value: float) -> int:
+    if value == 0 or not math.isfinite(value):
+        return 2
+    return max(0, 2 - math.floor(math.log10(abs(value))))
+
+
+def _text(value: float | None) -> str:
+    return "" if value is None else f"{value:.8g}"
+
+
+def _pipe(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
+    first = cells[0].ljust(widths[0])
+    return "  ".join([first, *(c.rjust(w) for c, w in zip(cells[1:], widths[1:], strict=True))])
