@@ -149,7 +149,7 @@ class Conformation:
                 if field.in_orbitals and (self.orbital_order is None or self.basis_set is None):
                     self._refuse(
                         f"{name} comes without its orbital_order and basis_set. Pass both; an "
-                        "unknown order is found with nabladft.chemistry.detect_orbital_order"
+                        "unknown order is found with nabladft.chemistry.orbital_detection"
                     )
                 return int(np.shape(value)[-1]) if np.ndim(value) else 0
         return None
