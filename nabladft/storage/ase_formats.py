@@ -65,7 +65,10 @@ class AseSource(ConformationSource):
         kind = "extended xyz" if self.format == "extxyz" else "ASE database"
         held = set.intersection(*(set(record.fields) for record in self._records))
         return SourceInfo(
-            name=self.path.stem, fields=ordered(tuple(held)), details={"format": kind}
+            name=self.path.stem,
+            fields=ordered(tuple(held)),
+            details={"format": kind},
+            location=self.path,
         )
 
     def __len__(self) -> int:

@@ -47,8 +47,12 @@ class FlatSource(ConformationSource):
         """
 
     @abstractmethod
-    def read_texts(self, rows: IntArray) -> Texts:
-        """Read the words of some rows, in the order asked for."""
+    def read_texts(self, indices: Sequence[int] | IntArray) -> Texts:
+        """Read SMILES and origin of the geometry, in the order asked for, duplicates included.
+
+        Raises:
+            InputError: An index is out of range or not an integer.
+        """
 
     def read(
         self, indices: Sequence[int] | IntArray, *, fields: Sequence[str] | None = None

@@ -71,6 +71,7 @@ class PublishedEnergySource(SqliteSource):
                 "length_unit_in_file": self._metadata.get("_distance_unit", "Ang (not declared)"),
                 "bohr_in_angstrom": PUBLISHED_BOHR_IN_ANGSTROM,
             },
+            location=self.path,
         )
 
     @cached_property
@@ -145,8 +146,13 @@ class PublishedEnergySource(SqliteSource):
         )
         return self.check_finite(flat, ids)
 
-    def read_texts(self, rows: IntArray) -> Texts:
-        """Read the SMILES; how the geometries were made is known of all these files."""
+    def read_texts(self, indices: Sequence[int] | IntArray) -> Texts:
+        """Read the SMILES; the file does not say how the geometries were made.
+
+        Raises:
+            InputError: An index is out of range or not an integer.
+        """
+        rows = self.check_rows(indices)
         ids = self.ids[rows].tolist()
         pairs = (json.loads(text or "{}") for (text,) in self.query_rows("key_value_pairs", ids))
         return Texts(

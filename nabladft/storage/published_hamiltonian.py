@@ -82,6 +82,7 @@ class PublishedHamiltonianSource(SqliteSource):
                 "orbital_order_from": checked,
                 "energy_in_file": next((n for n in self._stored if n.endswith("energy")), None),
             },
+            location=self.path,
         )
 
     @cached_property
@@ -141,9 +142,14 @@ class PublishedHamiltonianSource(SqliteSource):
         )
         return self.check_finite(flat, ids)
 
-    def read_texts(self, rows: IntArray) -> Texts:
-        """Give no words: the file has none."""
-        return Texts(smiles=[None] * len(rows), geometry_origin=[None] * len(rows))
+    def read_texts(self, indices: Sequence[int] | IntArray) -> Texts:
+        """Give no words: the file has none.
+
+        Raises:
+            InputError: An index is out of range or not an integer.
+        """
+        n = len(self.check_rows(indices))
+        return Texts(smiles=[None] * n, geometry_origin=[None] * n)
 
     @cached_property
     def _elements(self) -> tuple[int, ...]:

@@ -15,10 +15,11 @@ import numpy as np
 
 from nabladft.errors import InputError, MissingFieldError, UnknownNameError
 from nabladft.fields import LABEL_FIELDS
-from nabladft.storage.flat import FlatRecords, flatten
+from nabladft.storage.flat import FlatRecords, Texts, flatten
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     IntArray = NDArray[np.int64]
 
-__all__ = ["ConformationSource", "FlatRecords", "SourceInfo"]
+__all__ = ["ConformationSource", "FlatRecords", "SourceInfo", "Texts"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,7 @@ class SourceInfo:
         basis_set: Name of the basis set of the matrices, or None.
         orbital_order: Order of the orbitals of the matrices, or None.
         details: Everything else worth telling (program, versions, grid, licence, known defects).
+        location: The file or folder, or None when the data are not on disk.
     """
 
     name: str
@@ -48,6 +50,7 @@ class SourceInfo:
     basis_set: str | None = None
     orbital_order: str | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+    location: Path | None = None
 
 
 class ConformationSource(ABC, Sequence["Conformation"]):
@@ -98,6 +101,18 @@ class ConformationSource(ABC, Sequence["Conformation"]):
         """
         names = self.check_fields(fields)
         return flatten(self.read(indices, fields=names), names)
+
+    def read_texts(self, indices: Sequence[int] | IntArray) -> Texts:
+        """Read SMILES and origin of the geometry, in the order asked for, duplicates included.
+
+        Raises:
+            InputError: An index is out of range or not an integer.
+        """
+        records = self.read(indices, fields=())
+        return Texts(
+            smiles=[record.smiles for record in records],
+            geometry_origin=[record.geometry_origin for record in records],
+        )
 
     @property
     @abstractmethod

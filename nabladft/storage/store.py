@@ -82,6 +82,7 @@ class Store(FlatSource):
                 "licence": manifest.licence,
                 **manifest.details,
             },
+            location=self.folder,
         )
 
     def __len__(self) -> int:
@@ -208,8 +209,14 @@ class Store(FlatSource):
         joined = _concatenate(parts, fields)
         return _take(joined, back, fields)
 
-    def read_texts(self, rows: IntArray) -> Texts:
-        """Read the words of some rows, in the order asked for."""
+    def read_texts(self, indices: Sequence[int] | IntArray) -> Texts:
+        """Read SMILES and origin of the geometry, in the order asked for, duplicates included.
+
+        Raises:
+            InputError: An index is out of range or not an integer.
+            CorruptStoreError: A shard is missing or damaged.
+        """
+        rows = self.check_rows(indices)
         number = np.searchsorted(self._first_rows, rows, side="right") - 1
         smiles: list[str | None] = [None] * len(rows)
         origin: list[str | None] = [None] * len(rows)
