@@ -10,6 +10,7 @@ import csv
 import fcntl
 import io
 import re
+import zipfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -110,7 +111,7 @@ class Staging:
                     name: str(file[name]) if file[name].dtype.kind == "U" else file[name]
                     for name in file.files
                 }
-        except (ValueError, EOFError, OSError) as error:
+        except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
             message = f"{path} is damaged: {error}. Delete it and run the same command again."
             raise StoreError(message) from error
         return Conformation(molecule_id=key[0], conformation_id=key[1], **values)
