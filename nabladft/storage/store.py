@@ -170,6 +170,8 @@ class Store(FlatSource):
         try:
             index = Index(self.folder)
             try:
+                if index.shards() != [(s.file, s.sha256) for s in self.manifest.shards]:
+                    return []  # a crash left it behind; the next writer brings it up
                 if index.keys() != [tuple(key) for key in self.keys.tolist()]:
                     return [f"{INDEX_NAME} does not list the conformations of the shards; {advice}"]
             finally:
