@@ -37,6 +37,11 @@ _PART_TITLES: Final = {
 _NOTHING: Final = "-"
 
 
+def part_title(part: str) -> str:
+    """Name a part for people."""
+    return _PART_TITLES.get(part, part)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One baseline on one task.
@@ -112,7 +117,7 @@ def metric_table(metric: str, rows: Sequence[Row], task: Task) -> Table:
     suffix = f" [{unit}]" if unit else ""
     header = (
         "baseline",
-        *(f"{_PART_TITLES.get(part, part)}{suffix}" for part in task.parts),
+        *(f"{part_title(part)}{suffix}" for part in task.parts),
         "training [min]",
         "parameters",
     )
