@@ -1,4 +1,4 @@
-"""The layers of docs/architecture.md, asserted: imports point downwards, the package import is light."""
+"""The layers of docs/architecture.md, asserted; the package import stays light."""
 
 import ast
 import subprocess

@@ -45,7 +45,8 @@ def test_code_blocks_run(page, tmp_path, monkeypatch):
         elif match["language"] == "console":
             for line in match["code"].splitlines():
                 if line.startswith("$ nabladft "):
-                    assert main(shlex.split(line.removeprefix("$ nabladft "), comments=True)) == 0, line
+                    command = shlex.split(line.removeprefix("$ nabladft "), comments=True)
+                    assert main(command) == 0, line
 
 
 def test_blocks_are_marked_with_a_language_that_is_checked():

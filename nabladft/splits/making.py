@@ -80,7 +80,8 @@ def make_split(source: ConformationSource, recipe: SplitRecipe, *, name: str) ->
             )
     message = (
         f"No split of {source.info.name!r} with {recipe} was found in 200 attempts: each part "
-        "needs molecules, and every element must occur in training. Use smaller shares or more data."
+        "needs molecules, and every element must occur in training. Use smaller shares or more "
+        "data."
     )
     raise SplitError(message)
 
