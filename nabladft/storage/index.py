@@ -145,6 +145,7 @@ def update_index(folder: Path, manifest: Manifest) -> None:
             for position in range(len(known or ()), len(listed)):
                 _add_shard(connection, folder, manifest, position)
     except apsw.Error as error:
+        _remove(folder)
         message = (
             f"{folder / INDEX_NAME} cannot be written ({error}). The records are safe; free some "
             f"space, then call rebuild_index({str(folder)!r})."
@@ -177,8 +178,9 @@ def _writing(folder: Path) -> Iterator[apsw.Connection]:
     try:
         # A lost index is made anew, so nothing here waits for the disk.
         connection.execute("PRAGMA synchronous = OFF")
-        with connection:
-            yield connection
+        connection.execute("BEGIN")
+        yield connection
+        connection.execute("COMMIT")
     finally:
         connection.close()
 

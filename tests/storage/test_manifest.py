@@ -127,7 +127,7 @@ def test_manifest_that_cannot_be_trusted_is_refused(tmp_path, change, error, mat
 
 
 def test_truncated_manifest_and_absent_one_are_told_apart(tmp_path):
-    with pytest.raises(StoreError, match="is not a store: it has no manifest.json"):
+    with pytest.raises(StoreError, match=r"is not a store: it has no manifest\.json"):
         read_manifest(tmp_path)
     write_manifest(tmp_path, manifest())
     path = tmp_path / "manifest.json"

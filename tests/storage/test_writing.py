@@ -106,7 +106,7 @@ def test_labels_of_another_level_of_theory_are_refused(new_store, record):
 
     append(store.folder, [record(3, 0)], level_of_theory=LEVEL)
 
-    with pytest.raises(StoreError, match="functional 'PBE', those in .* 'wB97X-D'"):
+    with pytest.raises(StoreError, match=r"functional 'PBE', those in .* 'wB97X-D'"):
         append(store.folder, [record(3, 1)], level_of_theory={**LEVEL, "functional": "PBE"})
     assert len(Store(store.folder)) == 1
 
@@ -134,12 +134,14 @@ def test_interrupted_append_leaves_no_trace(new_store, records):
     before = (state(store.folder), files(store.folder))
 
     def interrupted():
-        yield from records[2:]
-        raise KeyboardInterrupt
+        with StoreWriter(store.folder, shard_bytes=50_000) as writer:
+            for record in records[2:]:
+                writer.add(record)
+            assert len(files(store.folder)) > len(before[1])
+            raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt), StoreWriter(store.folder, shard_bytes=50_000) as writer:
-        for record in interrupted():
-            writer.add(record)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
 
     assert (state(store.folder), files(store.folder)) == before
 
@@ -305,44 +307,61 @@ def test_writer_killed_at_random_keeps_every_acknowledged_commit(new_store, reco
     assert append(store.folder, [records[0].replace(conformation_id=-1)]) == 1
 
 
-def test_full_disk_gives_one_error_and_leaves_the_store(new_store, records, tmp_path):
-    store = new_store(records[:2])
-    before = (state(store.folder), files(store.folder))
+def append_on_full_disk(folder, records, tmp_path, *, largest_file):
+    """Append in a process whose files cannot grow beyond a size; gives the error's text."""
     program = (
         "import pickle, resource, signal, sys\n"
         "from nabladft.storage.writing import append\n"
         "records = pickle.load(open(sys.argv[2], 'rb'))\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({largest_file}, {largest_file}))\n"
         "try:\n"
-        "    append(sys.argv[1], records[2:])\n"
+        "    append(sys.argv[1], records)\n"
         "except OSError as error:\n"
         "    sys.exit(f'{type(error).__name__}: {error}')\n"
     )
     (tmp_path / "records.pickle").write_bytes(pickle.dumps(records))
-
     done = subprocess.run(
-        [sys.executable, "-c", program, str(store.folder), str(tmp_path / "records.pickle")],
+        [sys.executable, "-c", program, str(folder), str(tmp_path / "records.pickle")],
         check=False,
         capture_output=True,
         text=True,
     )
-
     assert done.returncode == 1
-    assert "File too large" in done.stderr
     assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_full_disk_gives_one_error_and_leaves_the_store(new_store, records, tmp_path):
+    store = new_store(records[:2])
+    before = (state(store.folder), files(store.folder))
+
+    text = append_on_full_disk(store.folder, records[2:], tmp_path, largest_file=40_000)
+
+    assert "File too large" in text
     assert (state(store.folder), files(store.folder)) == before
+
+
+def test_disk_that_is_full_after_the_commit_costs_only_the_index(new_store, records, tmp_path):
+    store = new_store(fields=["energy"])
+
+    text = append_on_full_disk(store.folder, records, tmp_path, largest_file=24_000)
+
+    assert "index.sqlite cannot be written" in text
+    assert "full" in text
+    assert "The records are safe" in text
+    assert state(store.folder)[1] == 12
+    append(store.folder, [records[0].replace(conformation_id=50)])
+    assert state(store.folder)[1] == 13
 
 
 def test_two_writers_at_once_are_refused_with_the_name_of_the_first(new_store, records):
     store = new_store(records[:2])
 
-    with (
-        StoreWriter(store.folder) as writer,
-        pytest.raises(StoreError, match=rf"is being written by process {os.getpid()} on "),
-    ):
+    with StoreWriter(store.folder) as writer:
         writer.add(records[2])
-        append(store.folder, records[3:])
+        with pytest.raises(StoreError, match=rf"is being written by process {os.getpid()} on "):
+            append(store.folder, records[3:])
 
     assert state(store.folder)[1] == 3
 
@@ -369,9 +388,9 @@ def test_read_only_store_is_read(new_store, records):
 
 def test_writer_leaves_no_file_open(new_store, records):
     store = new_store(records[:1])
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
 
     for record in records[1:6]:
         append(store.folder, [record])
 
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
