@@ -75,7 +75,8 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse does not exp
     parser.add_argument(
         "--fields",
         metavar="NAME,...",
-        help=f"labels to store (default: {','.join(DEFAULT_FIELDS)})",
+        help="labels to store, by name (default: all that the backend gives: "
+        f"{', '.join(DEFAULT_FIELDS)})",
     )
     parser.add_argument("--name", help="name of the data set (default: that of the folder)")
     parser.add_argument("--licence", help="terms of use to write into the store")

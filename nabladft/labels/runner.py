@@ -11,6 +11,7 @@ import os
 import signal
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any, Final
@@ -190,7 +191,8 @@ class _Worker:
             self.stop()
             self._start()
         self.job, self.last, self._began = (geometry, attempt), geometry, time.perf_counter()
-        self.connection.send(geometry)
+        with suppress(BrokenPipeError, ConnectionResetError):  # it died just now: take() will see
+            self.connection.send(geometry)
 
     def take(self) -> tuple[Outcome | None, int]:
         """Receive the outcome, None when the process died, and the number of the attempt.
