@@ -86,12 +86,18 @@ def isolated_atoms_energies(
     the terms are added in the same sequence.
 
     Args:
-        atomic_numbers: Shape (sum n_atoms,), elements with known energies only.
+        atomic_numbers: Shape (sum n_atoms,).
         atom_offsets: Shape (n + 1,).
 
     Returns:
         Shape (n,), hartree.
+
+    Raises:
+        UnsupportedElementError: An element has no published isolated-atom energy.
     """
+    unknown = ~np.isin(atomic_numbers, list(ISOLATED_ATOM_ENERGIES))
+    if unknown.any():
+        isolated_atoms_energy(atomic_numbers[unknown])  # names them
     n = len(atom_offsets) - 1
     molecule = np.repeat(np.arange(n), np.diff(atom_offsets))
     total = np.zeros(n)

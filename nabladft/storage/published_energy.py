@@ -144,7 +144,7 @@ class PublishedEnergySource(SqliteSource):
                 for name, values in labels.items()
             },
         )
-        return self.check_finite(flat, ids)
+        return self.check_values(flat, ids)
 
     def read_texts(self, indices: Sequence[int] | IntArray) -> Texts:
         """Read the SMILES; the file does not say how the geometries were made.

@@ -140,7 +140,7 @@ class PublishedHamiltonianSource(SqliteSource):
             orbital_counts=np.array(orbitals, dtype=np.int64),
             values={name: _join(name, values) for name, values in labels.items()},
         )
-        return self.check_finite(flat, ids)
+        return self.check_values(flat, ids)
 
     def read_texts(self, indices: Sequence[int] | IntArray) -> Texts:
         """Give no words: the file has none.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 import apsw
 import numpy as np
 
+from nabladft.chemistry.elements import SYMBOLS
 from nabladft.errors import FormatError, NablaDFTError
 from nabladft.storage.flat_source import FlatSource
 
@@ -175,16 +176,21 @@ class SqliteSource(FlatSource):
         message = f"{self.path}, row with id {number}, {reason}."
         raise FormatError(message)
 
-    def check_finite(self, flat: FlatRecords, ids: Sequence[int]) -> FlatRecords:
-        """Give records back, or refuse a value that is not finite.
+    def check_values(self, flat: FlatRecords, ids: Sequence[int]) -> FlatRecords:
+        """Give records back, or refuse a value that is not finite or an element that is none.
 
         Args:
             flat: Records read from this file.
             ids: Of their rows.
 
         Raises:
-            FormatError: A value is not finite; the message names the row.
+            FormatError: A value makes no sense; the message names the row.
         """
+        numbers = flat.atomic_numbers
+        unknown = np.flatnonzero((numbers < 1) | (numbers >= len(SYMBOLS)))
+        if unknown.size:
+            row = int(np.searchsorted(flat.atom_offsets, unknown[0], side="right")) - 1
+            self.refuse(ids[row], f"has an atom of atomic number {int(numbers[unknown[0]])}")
         for name, values in {"positions": flat.positions, **flat.values}.items():
             if np.isfinite(values).all():
                 continue

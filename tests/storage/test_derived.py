@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from nabladft.chemistry.elements import isolated_atoms_energy
-from nabladft.errors import FormatError
+from nabladft.errors import FormatError, UnsupportedElementError
 from nabladft.storage.derived import derivable_fields, energy_kind, isolated_atoms_energies
 from nabladft.storage.ragged import offsets_of
 
@@ -14,6 +14,11 @@ def test_sums_of_isolated_atoms_are_bit_for_bit_those_of_one_molecule(rng):
     sums = isolated_atoms_energies(np.concatenate(molecules), offsets)
 
     assert sums.tolist() == [isolated_atoms_energy(molecule) for molecule in molecules]
+
+
+def test_sum_over_an_unknown_element_is_refused():
+    with pytest.raises(UnsupportedElementError, match="isolated-atom energy for Si"):
+        isolated_atoms_energies(np.array([1, 14, 1]), np.array([0, 3]))
 
 
 @pytest.mark.parametrize(
