@@ -168,13 +168,24 @@ def new_figure(
 
 def use_logarithm(axis: Axes) -> None:
     """Give an error axis a logarithmic scale with plain numbers."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: PLC0415
+    from matplotlib.ticker import (  # noqa: PLC0415 - optional
+        FuncFormatter,
+        LogLocator,
+        MaxNLocator,
+        NullFormatter,
+        NullLocator,
+    )
 
     axis.set_yscale("log")
     low, high = axis.get_ylim()
     decades = math.log10(high / low) if low > 0 else 0
-    steps = (1.0,) if decades > 3 else (1.0, 3.0) if decades > 1.2 else (1.0, 2.0, 3.0, 5.0, 7.0)
-    axis.yaxis.set_major_locator(LogLocator(subs=steps, numticks=20))
+    steps = (1.0,) if decades > 3 else (1.0, 3.0) if decades > 1.2 else (1.0, 2.0, 3.0, 5.0)
+    # Within a third of a decade a logarithmic axis is nearly linear, and so are its ticks.
+    few = decades < 0.8
+    axis.yaxis.set_major_locator(
+        MaxNLocator(5, steps=(1, 2, 2.5, 5, 10)) if few else LogLocator(subs=steps, numticks=20)
+    )
+    axis.yaxis.set_minor_locator(NullLocator() if few else LogLocator(subs="auto", numticks=20))
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.yaxis.set_minor_formatter(NullFormatter())
     axis.grid(visible=True, axis="y", which="major")

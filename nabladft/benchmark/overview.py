@@ -124,6 +124,7 @@ class Overview:
         self._what = ""
         self._max_epochs = 0
         self._errors = ""
+        self._is_new = False
 
     @property
     def fraction(self) -> float:
@@ -136,6 +137,7 @@ class Overview:
     def baseline(self, number: int, name: str) -> None:
         """Baseline ``number``, counted from 0, begins; all before it are done."""
         self._current, self._name, self._within, self._errors = number, name, 0.0, ""
+        self._is_new = True
 
     def skip(self) -> None:
         """The present baseline costs nothing: it was done before, or cannot be run."""
@@ -145,7 +147,8 @@ class Overview:
     def doing(self, what: str, within: float) -> None:
         """The present baseline does something, with the share ``within`` of its time behind."""
         self._what, self._within, self._errors = what, max(self._within, within), ""
-        self._show(is_news=True)
+        self._show(is_news=self._is_new)
+        self._is_new = False
 
     def start(self, name: str, *, epoch: int, max_epochs: int) -> None:  # noqa: ARG002
         """Training starts, or continues after ``epoch`` epochs."""
@@ -155,7 +158,7 @@ class Overview:
         self._skipped += self._minutes[self._current] * max(0.0, share - self._within)
         self._within = max(self._within, share)
         self._what = f"training, epoch {epoch}/{max_epochs}"
-        self._show(is_news=True)
+        self._show(is_news=False)
 
     def step(self, epoch: float) -> None:
         """A training step was made."""
@@ -191,4 +194,4 @@ class Overview:
             seconds = (self._clock() - self._started) * (1 - self.fraction) / spent
         else:
             seconds = 60 * total * (1 - self.fraction)
-        return "a minute left" if seconds < 60 else f"{seconds / 60:.0f} min left"
+        return "less than a minute left" if seconds < 60 else f"{seconds / 60:.0f} min left"

@@ -8,19 +8,22 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from nabladft.benchmark.drawing import new_figure
-from nabladft.benchmark.tables import UNIT_SYMBOLS, part_title
+from nabladft.benchmark.tables import UNIT_SYMBOLS, decimals_of, part_title
 from nabladft.chemistry.elements import isolated_atoms_energy
 from nabladft.chemistry.units import convert
 from nabladft.fields import FIELDS
 from nabladft.predictions import Predictions
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     from nabladft.benchmark.drawing import Scene
     from nabladft.benchmark.tables import Row
+    from nabladft.metrics import Estimate
     from nabladft.storage.source import ConformationSource
 
     FloatArray = NDArray[np.float64]
@@ -30,6 +33,8 @@ _MOST_CONFORMATIONS: Final = 500
 _MOST_POINTS: Final = 6000
 #: More points than this are drawn smaller and lighter.
 _DENSE: Final = 1000
+#: Predictions that differ less are all the same up to round-off, in the unit of the figure.
+_NO_VARIATION: Final = 1e-6
 
 _TITLES: Final = {
     "energy": ("Formation energy", "hartree"),
@@ -51,13 +56,16 @@ def draw_parity(scene: Scene, *, field: str) -> Figure | None:
         field: Quantity.
 
     Returns:
-        The figure, or None when nobody predicts the quantity.
+        The figure, or None when nobody predicts the quantity. Baselines that predict the same
+        number for everything (no forces, no formation energy) are left out.
     """
-    rows, parts = [row for row in scene.rows if _predicts(row, field)], scene.task.parts
+    parts = [part for part in scene.task.parts if part in scene.split.parts]
+    references = {part: _reference(scene, part, field) for part in parts}
+    predicted = {row.name: _predictions(scene, row, field, references) for row in scene.rows}
+    rows = [row for row in scene.rows if _varies(predicted[row.name])]
     if not rows:
         return None
     title, unit = _TITLES[field]
-    references = {part: _reference(scene, part, field) for part in parts}
     everything = np.concatenate([values for values, _ in references.values()])
     margin = 0.05 * float(np.ptp(everything))
     limits = (float(everything.min()) - margin, float(everything.max()) + margin)
@@ -68,11 +76,9 @@ def draw_parity(scene: Scene, *, field: str) -> Figure | None:
         for axis, part in zip(line, parts, strict=True):
             axis.plot(limits, limits, color="#b0b0b0", linewidth=0.8, zorder=0)
             axis.set(xlim=limits, ylim=limits, aspect="equal")
-            if part in row.results:
-                reference, keys = references[part]
-                _draw_panel(
-                    axis, scene, row, part=part, field=field, reference=reference, keys=keys
-                )
+            if part in predicted[row.name]:
+                _draw_points(axis, scene, row, references[part][0], predicted[row.name][part])
+                _write_error(axis, scene, row.estimate(_HEADLINES[field], part), field)
         line[0].set_ylabel(f"{row.name}\npredicted [{UNIT_SYMBOLS[unit]}]")
     for axis, part in zip(axes[0], parts, strict=True):
         axis.set_title(part_title(part))
@@ -82,18 +88,9 @@ def draw_parity(scene: Scene, *, field: str) -> Figure | None:
     return figure
 
 
-def _draw_panel(
-    axis: Axes,
-    scene: Scene,
-    row: Row,
-    *,
-    part: str,
-    field: str,
-    reference: FloatArray,
-    keys: NDArray[np.int64],
+def _draw_points(
+    axis: Axes, scene: Scene, row: Row, reference: FloatArray, predicted: FloatArray
 ) -> None:
-    path = scene.folder / row.name / f"predictions-{part}.h5"
-    predicted = _values(Predictions(path), scene.source, keys, field)
     shown = _sample(len(reference))
     is_dense = len(shown) > _DENSE
     axis.scatter(
@@ -104,16 +101,34 @@ def _draw_panel(
         alpha=0.3 if is_dense else 0.6,
         linewidths=0,
     )
+
+
+def _write_error(axis: Axes, scene: Scene, found: Estimate | None, field: str) -> None:
+    if found is None:
+        return
     metric = _HEADLINES[field]
-    found = row.estimate(metric, part)
-    if found is not None:
-        unit = UNIT_SYMBOLS[scene.task.units[metric]]
-        text = f"MAE {float(scene.reported(found.value, metric)):.3g} {unit}"
-        axis.text(0.05, 0.95, text, transform=axis.transAxes, va="top", fontsize=8)
+    error = float(scene.reported(found.value, metric))
+    text = f"MAE {error:.{decimals_of(error)}f} {UNIT_SYMBOLS[scene.task.units[metric]]}"
+    axis.text(0.05, 0.95, text, transform=axis.transAxes, va="top", fontsize=8)
 
 
-def _predicts(row: Row, field: str) -> bool:
-    return any(_HEADLINES[field] in results.metrics for results in row.results.values())
+def _predictions(
+    scene: Scene,
+    row: Row,
+    field: str,
+    references: Mapping[str, tuple[FloatArray, NDArray[np.int64]]],
+) -> dict[str, FloatArray]:
+    """Read what a baseline predicts for the parts it has results of."""
+    found = {}
+    for part, (_, keys) in references.items():
+        if row.estimate(_HEADLINES[field], part) is not None:
+            path = scene.folder / row.name / f"predictions-{part}.h5"
+            found[part] = _values(Predictions(path), scene.source, keys, field)
+    return found
+
+
+def _varies(values: Mapping[str, FloatArray]) -> bool:
+    return any(float(np.ptp(array)) > _NO_VARIATION for array in values.values())
 
 
 def _sample(n: int) -> NDArray[np.int64]:

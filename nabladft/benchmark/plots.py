@@ -7,6 +7,7 @@ unit, errors are on logarithmic axes, and bars are 95 % bootstrap intervals over
 from __future__ import annotations
 
 import csv
+import json
 import math
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -97,7 +98,7 @@ def draw_errors(scene: Scene) -> Figure:
     figure, axes = new_figure(1, len(metrics), width=3.1, height=2.9)
     for axis, metric in zip(axes[0], metrics, strict=True):
         for number, row in enumerate(scene.rows):
-            shift = (number - (len(scene.rows) - 1) / 2) * 0.16
+            shift = _shift(number, len(scene.rows), step=0.16)
             points = [
                 (place + shift, found)
                 for place, part in enumerate(parts)
@@ -116,7 +117,10 @@ def draw_errors(scene: Scene) -> Figure:
 
 
 def draw_learning_curves(scene: Scene) -> Figure | None:
-    """Draw the validation errors while training; None when nothing was trained in epochs."""
+    """Draw the validation errors while training; None when nothing was trained in epochs.
+
+    Rows without epochs are dashed lines at the error they have.
+    """
     histories = {row.name: _history(scene.folder / row.name / "metrics.csv") for row in scene.rows}
     columns = [
         column
@@ -134,6 +138,13 @@ def draw_learning_curves(scene: Scene) -> Figure | None:
                     table["epoch"],
                     scene.reported(table[column], _CURVES[column]),
                     color=scene.looks[row.name]["color"],
+                    label=row.name,
+                )
+            elif (level := _level(scene.folder / row.name / "run.json", column)) is not None:
+                axis.axhline(
+                    scene.reported(level, _CURVES[column]),
+                    color=scene.looks[row.name]["color"],
+                    linestyle=(0, (4, 2)),
                     label=row.name,
                 )
         axis.set_xlabel("epoch")
@@ -185,11 +196,12 @@ def draw_error_by_element(scene: Scene) -> Figure | None:
         present = {symbol for results in found for symbol in results.by_element.get(metric, {})}
         symbols = sorted(present, key=SYMBOLS.index)
         for axis, part in zip(line, parts, strict=True):
-            for row in scene.rows:
+            for number, row in enumerate(scene.rows):
                 results = row.results.get(part)
                 values = results.by_element.get(metric, {}) if results else {}
+                shift = _shift(number, len(scene.rows), step=0.1)
                 axis.plot(
-                    [symbols.index(symbol) for symbol in values],
+                    [symbols.index(symbol) + shift for symbol in values],
                     scene.reported(list(values.values()), metric),
                     label=row.name,
                     **{**scene.looks[row.name], "linestyle": "none"},
@@ -202,6 +214,17 @@ def draw_error_by_element(scene: Scene) -> Figure | None:
         line[0].set_ylabel(scene.label(metric))
     add_legend(figure, axes)
     return figure
+
+
+def _shift(number: int, count: int, *, step: float) -> float:
+    """Move the points of one baseline aside, so that equal values do not hide each other."""
+    return (number - (count - 1) / 2) * step
+
+
+def _level(path: Path, column: str) -> float | None:
+    """Read the validation error of a run without epochs from its record."""
+    level: float | None = json.loads(path.read_text(encoding="utf-8")).get("best", {}).get(column)
+    return level
 
 
 def _history(path: Path) -> dict[str, Any]:

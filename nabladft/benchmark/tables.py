@@ -37,6 +37,16 @@ _PART_TITLES: Final = {
 _NOTHING: Final = "-"
 
 
+def decimals_of(value: float) -> int:
+    """Count the decimals that give three significant digits, none for large numbers.
+
+    Example:
+        >>> [f"{v:.{decimals_of(v)}f}" for v in (1234.5, 65.0, 0.01234, 0.0)]
+        ['1234', '65.0', '0.0123', '0.00']
+    """
+    return max(0, 2 - math.floor(math.log10(abs(value)))) if value else 2
+
+
 def part_title(part: str) -> str:
     """Name a part for people."""
     return _PART_TITLES.get(part, part)
@@ -234,15 +244,9 @@ def _cell(found: Estimate | None, metric: str, task: Task) -> str:
         _reported(number, metric, task) for number in (found.value, found.ci_low, found.ci_high)
     )
     assert value is not None
-    decimals = _decimals(value)
+    decimals = decimals_of(value)
     text = f"{value:.{decimals}f}"
     return text if low is None else f"{text} [{low:.{decimals}f}, {high:.{decimals}f}]"
-
-
-def _decimals(value: float) -> int:
-    if value == 0 or not math.isfinite(value):
-        return 2
-    return max(0, 2 - math.floor(math.log10(abs(value))))
 
 
 def _text(value: float | None) -> str:
