@@ -1,0 +1,212 @@
+"""Between features and blocks of atom pairs: Clebsch-Gordan expansion and the slots of shells.
+
+A block of orbitals of two atoms is a sum over pairs of shells, and the (2 l1 + 1) x (2 l2 + 1)
+values of a pair of shells are the product of two representations, so they are a sum of
+representations l = |l1 - l2| ... l1 + l2 of parity (-1)^(l1 + l2). All elements share the same
+*slots*: as many shells of each degree as the element with most of them has. What an element lacks
+is computed and never read, which keeps every operation batched.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from nabladft.chemistry.basis import basis_set_named
+from nabladft.chemistry.elements import symbol_of
+from nabladft.errors import InputError, UnsupportedElementError
+from nabladft.models.layers.spherical import Irrep, clebsch_gordan
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from nabladft.data.blocks import BlockLayout
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The coefficients that one pair of degrees has in one representation.
+
+    Attributes:
+        irrep: Position among :attr:`BlockExpansion.irreps`.
+        columns: Where its slot pairs are among the columns of that representation.
+    """
+
+    irrep: int
+    columns: slice
+
+
+class BlockExpansion(nn.Module):
+    """Turns coefficients of representations into values of blocks, and back.
+
+    Attributes:
+        elements: Atomic numbers, ascending.
+        slots: Number of slots of each degree: (5, 4, 3) for H to Br in def2-SVP.
+        irreps: Representations that occur in a block.
+        widths: Number of slot pairs (columns) of each representation.
+    """
+
+    def __init__(self, elements: Sequence[int], basis_set: str) -> None:
+        """Make the expansion of some elements in a basis set.
+
+        Raises:
+            UnknownNameError: There is no such basis set.
+            UnsupportedElementError: An element is not in it.
+        """
+        super().__init__()
+        self.elements = tuple(sorted(set(elements)))
+        self.basis_set = basis_set
+        shells = {z: basis_set_named(basis_set).shells_of(z) for z in self.elements}
+        lmax = max(max(degrees) for degrees in shells.values())
+        self.slots = tuple(max(d.count(l) for d in shells.values()) for l in range(lmax + 1))
+        pairs = [(l1, l2) for l1 in range(lmax + 1) for l2 in range(lmax + 1)]
+        orbital = [Irrep(l, (-1) ** l) for l in range(lmax + 1)]
+        self.irreps = tuple(
+            sorted({irrep for l1, l2 in pairs for irrep in orbital[l1].times(orbital[l2])})
+        )
+        self._pieces: dict[tuple[int, int], list[Piece]] = {}
+        widths = [0] * len(self.irreps)
+        for l1, l2 in pairs:
+            self._pieces[l1, l2] = []
+            for irrep in orbital[l1].times(orbital[l2]):
+                k = self.irreps.index(irrep)
+                end = widths[k] + self.slots[l1] * self.slots[l2]
+                self._pieces[l1, l2].append(Piece(k, slice(widths[k], end)))
+                widths[k] = end
+        self.widths = tuple(widths)
+        self._register_tables(shells)
+
+    element_of: Tensor
+    _slot_of_orbital: Tensor
+    _place: Tensor
+
+    @property
+    def n_slot_orbitals(self) -> int:
+        """Number of orbitals of all slots."""
+        return sum(count * (2 * l + 1) for l, count in enumerate(self.slots))
+
+    def element_index(self, atomic_numbers: Tensor) -> Tensor:
+        """Number the elements 0, 1, ... in the order of :attr:`elements`, shape (n_atoms,).
+
+        Raises:
+            UnsupportedElementError: An element is not among them.
+        """
+        known = self.element_of
+        index = known[atomic_numbers.clamp(0, len(known) - 1)]
+        if bool(((index < 0) | (atomic_numbers >= len(known))).any()):
+            absent = sorted(set(atomic_numbers.tolist()) - set(self.elements))
+            message = (
+                f"This model has no {', '.join(symbol_of(z) for z in absent)}. It was built for "
+                f"{', '.join(symbol_of(z) for z in self.elements)}: add to `elements` of its "
+                "configuration and train again."
+            )
+            raise UnsupportedElementError(message)
+        return index
+
+    def expand(self, coefficients: Sequence[Tensor]) -> Tensor:
+        """Turn coefficients into padded blocks.
+
+        Args:
+            coefficients: For each of :attr:`irreps`, shape (n, 2l + 1, width).
+
+        Returns:
+            Shape (n, n_slot_orbitals²); what is where, only :meth:`value_index` knows.
+        """
+        blocks = []
+        for (l1, l2), pieces in self._pieces.items():
+            parts = torch.cat([coefficients[p.irrep][:, :, p.columns] for p in pieces], dim=1)
+            blocks.append((self._matrix(l1, l2, parts).T @ parts).flatten(1))
+        return torch.cat(blocks, dim=1)
+
+    def project(self, padded: Tensor) -> list[Tensor]:
+        """Turn padded blocks into coefficients; the inverse of :meth:`expand`."""
+        n, start = len(padded), 0
+        columns: list[list[Tensor]] = [[] for _ in self.irreps]
+        for (l1, l2), pieces in self._pieces.items():
+            size = (2 * l1 + 1) * (2 * l2 + 1)
+            width = self.slots[l1] * self.slots[l2]
+            block = padded[:, start : start + size * width].reshape(n, size, width)
+            parts = self._matrix(l1, l2, block) @ block
+            sizes = [self.irreps[piece.irrep].dim for piece in pieces]
+            for piece, part in zip(pieces, torch.split(parts, sizes, dim=1), strict=True):
+                columns[piece.irrep].append(part)
+            start += size * width
+        return [torch.cat(parts, dim=2) for parts in columns]
+
+    def value_index(self, layout: BlockLayout, element: Tensor) -> tuple[Tensor, Tensor]:
+        """Find each value of a batch within its padded block, and its mirror image.
+
+        Args:
+            layout: Blocks of the batch.
+            element: Shape (n_atoms_total,), from :meth:`element_index`.
+
+        Returns:
+            Position in the padded block of (row, column), and in that of (column, row), each of
+            shape (n_values,).
+
+        Raises:
+            InputError: The blocks are of another basis set or orbital order.
+        """
+        if layout.basis_set != self.basis_set or layout.orbital_order != "ascending":
+            message = (
+                f"This model predicts {self.basis_set} in the order 'ascending', but the batch is "
+                f"{layout.basis_set} in the order {layout.orbital_order!r}."
+            )
+            raise InputError(message)
+        row, column = layout.value_position
+        atoms = element[layout.pairs][:, layout.value_pair]
+        slot_row = self._slot_of_orbital[atoms[0], row]
+        slot_column = self._slot_of_orbital[atoms[1], column]
+        return self._place[slot_row, slot_column], self._place[slot_column, slot_row]
+
+    def _matrix(self, l1: int, l2: int, like: Tensor) -> Tensor:
+        degrees = range(abs(l1 - l2), l1 + l2 + 1)
+        blocks = [clebsch_gordan(l1, l2, l, like.dtype, like.device) for l in degrees]
+        return torch.cat([block.flatten(0, 1).T for block in blocks])
+
+    def _register_tables(self, shells: dict[int, tuple[int, ...]]) -> None:
+        first_slot_orbital = [
+            sum(self.slots[k] * (2 * k + 1) for k in range(l)) for l in range(len(self.slots))
+        ]
+        element_of = torch.full((max(self.elements) + 1,), -1)
+        most = max(sum(2 * l + 1 for l in degrees) for degrees in shells.values())
+        slot_of_orbital = torch.zeros(len(self.elements), most, dtype=torch.int64)
+        for k, (number, degrees) in enumerate(shells.items()):
+            element_of[number] = k
+            seen = [0] * len(self.slots)
+            orbital = 0
+            for l in degrees:
+                for m in range(2 * l + 1):
+                    place = first_slot_orbital[l] + seen[l] * (2 * l + 1) + m
+                    slot_of_orbital[k, orbital] = place
+                    orbital += 1
+                seen[l] += 1
+        slot_orbitals = [
+            (l, slot, m)
+            for l, count in enumerate(self.slots)
+            for slot in range(count)
+            for m in range(2 * l + 1)
+        ]
+        starts, start = {}, 0
+        for l1, l2 in self._pieces:
+            starts[l1, l2] = start
+            start += (2 * l1 + 1) * (2 * l2 + 1) * self.slots[l1] * self.slots[l2]
+        place_table = torch.tensor(
+            [
+                [
+                    starts[l1, l2]
+                    + ((m1 * (2 * l2 + 1) + m2) * self.slots[l1] + i1) * self.slots[l2]
+                    + i2
+                    for l2, i2, m2 in slot_orbitals
+                ]
+                for l1, i1, m1 in slot_orbitals
+            ]
+        )
+        self.register_buffer("element_of", element_of, persistent=False)
+        self.register_buffer("_slot_of_orbital", slot_of_orbital, persistent=False)
+        self.register_buffer("_place", place_table, persistent=False)
