@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nabladft.chemistry.elements import symbol_of
 from nabladft.errors import InputError, SplitError
 from nabladft.splits.molecules import describe_molecules
 from nabladft.splits.split import PARTS, Split
@@ -69,8 +70,8 @@ def make_split(source: ConformationSource, recipe: SplitRecipe, *, name: str) ->
     molecules = describe_molecules(source)
     for attempt in range(200):
         rng = np.random.default_rng([recipe.seed, attempt])
-        parts = _draw(molecules, recipe, rng)
-        if parts is not None:
+        parts, flaw = _draw(molecules, recipe, rng)
+        if not flaw:
             return Split(
                 name=name,
                 dataset=source.info.name,
@@ -79,17 +80,16 @@ def make_split(source: ConformationSource, recipe: SplitRecipe, *, name: str) ->
                 recipe={**vars(recipe), "attempt": attempt},
             )
     message = (
-        f"No split of {source.info.name!r} with {recipe} was found in 200 attempts: each part "
-        "needs molecules, and every element must occur in training. Use smaller shares or more "
-        "data."
+        f"No split of {source.info.name!r} with {recipe} was found in 200 attempts; in the last "
+        f"one, {flaw}. Use other shares or more data."
     )
     raise SplitError(message)
 
 
 def _draw(
     molecules: list[Molecule], recipe: SplitRecipe, rng: np.random.Generator
-) -> dict[str, IntArray] | None:
-    """Draw the parts once; None when training would lack an element or a part be empty."""
+) -> tuple[dict[str, IntArray], str]:
+    """Draw the parts once, and say what is wrong with them, if anything."""
     groups: dict[str, list[Molecule]] = defaultdict(list)
     for molecule in molecules:
         groups[molecule.inchikey].append(molecule)
@@ -124,10 +124,11 @@ def _draw(
         part: frozenset().union(*(m.elements for key in keys for m in groups[key]))
         for part, keys in chosen.items()
     }
-    everything = frozenset().union(*elements.values())
-    if elements["train"] != everything or not all(parts.values()):
-        return None
-    return {part: np.array(keys, dtype=np.int64) for part, keys in parts.items()}
+    lacking = frozenset().union(*elements.values()) - elements["train"]
+    flaws = [f"{part} was empty" for part in PARTS if not parts[part]]
+    flaws += [f"{symbol_of(z)} did not occur in train" for z in sorted(lacking)]
+    arrays = {part: np.array(keys, dtype=np.int64) for part, keys in parts.items()}
+    return arrays, " and ".join(flaws)
 
 
 def _whole_groups(groups: Iterable[list[str]], quota: int) -> set[str]:

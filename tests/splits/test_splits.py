@@ -215,5 +215,13 @@ def test_shares_that_leave_no_training_data_are_refused():
 def test_too_few_molecules_are_refused():
     source = MemorySource([*displaced("CCO", 1, 3), *displaced("CCC", 2, 3)])
 
-    with pytest.raises(SplitError, match="each part needs molecules"):
+    with pytest.raises(SplitError, match=r"train was empty|test_scaffolds was empty"):
         make_split(source, SplitRecipe(), name="tiny")
+
+
+def test_an_element_that_only_a_test_could_have_is_refused():
+    acyclic = [r for k in range(12) for r in displaced("C" * (k + 2), k + 1, 3)]
+    source = MemorySource([*acyclic, *displaced("BrC1CC1", 20, 3)])
+
+    with pytest.raises(SplitError, match="Br did not occur in train"):
+        make_split(source, SplitRecipe(), name="bromine")
