@@ -21,14 +21,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from nabladft.errors import CorruptStoreError, StoreError
+from nabladft.errors import StoreError
 from nabladft.fields import FIELDS
-from nabladft.storage.ragged import gather, offsets_of, ranges
+from nabladft.storage.ragged import offsets_of, ranges
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import h5py
     from numpy.typing import NDArray
 
+    from nabladft.storage.chunks import ChunkedArray
     from nabladft.storage.manifest import Codec, StoredField
 
     IntArray = NDArray[np.int64]
@@ -45,7 +48,7 @@ DEFAULT_ERROR_BOUNDS: Final = {
 }
 
 #: Values of one chunk. Small chunks cost bytes, large ones cost time for one record.
-_CHUNK_VALUES: Final = 16384
+_CHUNK_VALUES: Final = 4096
 
 _LARGEST: Final = 2**31 - 1
 
@@ -191,17 +194,17 @@ def write_array(group: h5py.Group, name: str, values: NDArray[Any], codec: Codec
 
 
 def read_field(
-    file: h5py.Group,
+    open_array: Callable[[str], ChunkedArray],
     stored: StoredField,
     starts: IntArray,
     counts: IntArray,
     orbital: tuple[IntArray, IntArray],
 ) -> NDArray[Any]:
-    """Read rows of a compact field, in the sequence asked for; each chunk is unpacked once.
+    """Read rows of a field, in the sequence asked for.
 
     Args:
-        file: Where the field was written.
-        stored: How.
+        open_array: Opens a dataset of the file by its path.
+        stored: How the field was written.
         starts: First value of each row in the field's flat array, shape (n,).
         counts: Number of values of each row, shape (n,).
         orbital: For each row the number of orbitals before it in the file, and its own.
@@ -212,58 +215,12 @@ def read_field(
     Raises:
         CorruptStoreError: The data cannot be unpacked.
     """
-    import hdf5plugin  # noqa: F401, PLC0415 - registers filters with HDF5 when imported
-
-    bound = stored.error_bound
-    try:
-        if bound is None:
-            return _read_chunks(file[stored.name], starts, counts)
-        if not FIELDS[stored.name].symmetric:
-            return dequantise(_read_chunks(file[stored.name], starts, counts), error_bound=bound)
-        before, n_orbitals = orbital
-        group = file[stored.name]
-        diagonal = _read_chunks(group["diagonal"], before, n_orbitals)
-        codes = _read_chunks(group["off_diagonal"], starts - before, counts - n_orbitals)
-        return join_diagonal(diagonal, dequantise(codes, error_bound=bound), n_orbitals)
-    except (OSError, KeyError) as error:
-        message = f"{stored.name} in {file.file.filename} cannot be read ({error})."
-        raise CorruptStoreError(message) from error
-
-
-def read_array(dataset: h5py.Dataset, starts: IntArray, counts: IntArray) -> NDArray[Any]:
-    """Read rows of a dataset of any layout, in the sequence asked for.
-
-    Args:
-        dataset: Shape (n_values, ...).
-        starts: Shape (n,).
-        counts: Shape (n,).
-
-    Returns:
-        Shape (sum counts, ...).
-    """
-    return _read_chunks(dataset, starts, counts)
-
-
-def _read_chunks(dataset: h5py.Dataset, starts: IntArray, counts: IntArray) -> NDArray[Any]:
-    if dataset.chunks is None or len(dataset) == 0:
-        return gather(dataset[()], starts, counts, dtype=dataset.dtype)
-    size = dataset.chunks[0]
-    filled = counts > 0
-    first, last = starts[filled] // size, (starts[filled] + counts[filled] - 1) // size
-    needed = np.unique(ranges(first, last - first + 1))
-    buffer = np.empty((len(needed) * size, *dataset.shape[1:]), dtype=dataset.dtype)
-    breaks = np.flatnonzero(np.diff(needed) > 1) + 1
-    for piece in np.split(np.arange(len(needed)), breaks):
-        if len(piece):
-            start = int(needed[piece[0]]) * size
-            stop = min((int(needed[piece[-1]]) + 1) * size, len(dataset))
-            position = int(piece[0]) * size
-            dataset.read_direct(
-                buffer,
-                np.s_[start:stop],
-                np.s_[position : position + stop - start],
-            )
-    # Chunks of one row follow each other, so each row is one piece of the buffer.
-    moved = np.zeros_like(starts)
-    moved[filled] = np.searchsorted(needed, first) * size + starts[filled] - first * size
-    return gather(buffer, moved, counts, dtype=dataset.dtype)
+    name, bound = stored.name, stored.error_bound
+    if bound is None:
+        return open_array(name).read(starts, counts)
+    if not FIELDS[name].symmetric:
+        return dequantise(open_array(name).read(starts, counts), error_bound=bound)
+    before, n_orbitals = orbital
+    diagonal = open_array(f"{name}/diagonal").read(before, n_orbitals)
+    codes = open_array(f"{name}/off_diagonal").read(starts - before, counts - n_orbitals)
+    return join_diagonal(diagonal, dequantise(codes, error_bound=bound), n_orbitals)

@@ -14,7 +14,13 @@ import numpy as np
 
 from nabladft.errors import CorruptStoreError
 from nabladft.fields import FIELDS
-from nabladft.storage.codecs import read_array, read_field, stored_values, write_array, write_field
+from nabladft.storage.chunks import ChunkedArray
+from nabladft.storage.codecs import (
+    read_field,
+    stored_values,
+    write_array,
+    write_field,
+)
 from nabladft.storage.content import content_sum
 from nabladft.storage.flat import FlatRecords, Texts, fields_with_orbitals, values_per_record
 from nabladft.storage.manifest import ShardEntry, StoredField
@@ -131,7 +137,7 @@ class Shard:
             # Reading a memory map beyond the end of its file would end the process.
             self._refuse(f"has {size} bytes, the manifest says {entry.n_bytes}")
         try:
-            self._file = h5py.File(self.path, "r", locking=False, rdcc_nbytes=1 << 24)
+            self._file = h5py.File(self.path, "r", locking=False, rdcc_nbytes=0)
         except OSError as error:
             self._refuse(f"is not an HDF5 file ({error})")
         if self._file.attrs.get("format") != SHARD_FORMAT:
@@ -143,6 +149,8 @@ class Shard:
         self.atom_offsets: IntArray = self._whole("atom_offsets")
         self.orbital_counts: IntArray = self._whole("orbital_counts")
         self._offsets: dict[str, IntArray] = {}
+        self._arrays: dict[str, ChunkedArray] = {}
+        self._orbital_offsets = offsets_of(self.orbital_counts)
         self._texts: dict[str, tuple[IntArray, list[str]]] = {}
         counts = {len(self.molecule_id), len(self.conformation_id), len(self.orbital_counts)}
         if counts != {entry.rows} or len(self.atom_offsets) != entry.rows + 1:
@@ -200,12 +208,17 @@ class Shard:
         view = self._view(stored.name) if stored.codec == "plain" else None
         if view is not None:
             return gather(view, starts, counts, dtype=dtype)
-        if stored.codec == "plain":
-            return read_array(self._file[stored.name], starts, counts).astype(dtype, copy=False)
-        before = offsets_of(self.orbital_counts)[rows]
-        orbital = (before, self.orbital_counts[rows])
-        values = read_field(self._file, stored, starts, counts, orbital)
+        orbital = (self._orbital_offsets[rows], self.orbital_counts[rows])
+        values = read_field(self._open, stored, starts, counts, orbital)
         return values.astype(dtype, copy=False)
+
+    def _open(self, name: str) -> ChunkedArray:
+        if name not in self._arrays:
+            try:
+                self._arrays[name] = ChunkedArray(self._file[name])
+            except KeyError:
+                self._refuse(f"has no {name}")
+        return self._arrays[name]
 
     def _view(self, name: str) -> NDArray[Any] | None:
         """Map a contiguous dataset, or None when it is not contiguous (somebody repacked it)."""

@@ -1,4 +1,3 @@
-import h5py
 import numpy as np
 import pytest
 
@@ -7,12 +6,9 @@ from nabladft.storage.codecs import (
     dequantise,
     join_diagonal,
     quantise,
-    read_array,
     split_diagonal,
     step_of,
-    write_array,
 )
-from nabladft.storage.ragged import offsets_of
 
 
 @pytest.mark.parametrize("bound", [1e-3, 1e-7, 3.7e-9])
@@ -59,19 +55,3 @@ def test_diagonals_are_told_from_the_rest_and_put_back(rng):
     assert diagonal[:3].tolist() == [0.0, 2.0, 5.0]
     assert rest[:3].tolist() == [1.0, 3.0, 4.0]
     np.testing.assert_array_equal(join_diagonal(diagonal, rest, counts), values)
-
-
-@pytest.mark.parametrize("tail", [(), (3,)])
-def test_rows_of_a_chunked_dataset_equal_rows_of_the_array(rng, tail):
-    counts = rng.integers(0, 4000, size=60)
-    offsets = offsets_of(counts)
-    values = rng.normal(size=(int(offsets[-1]), *tail))
-    rows = rng.integers(0, 60, size=17)
-    with h5py.File("unused", "w", driver="core", backing_store=False) as file:
-        write_array(file, "values", values, "compact")
-        assert file["values"].chunks[0] < len(values) / 4
-
-        got = read_array(file["values"], offsets[rows], counts[rows])
-
-    expected = np.concatenate([values[offsets[row] : offsets[row + 1]] for row in rows])
-    np.testing.assert_array_equal(got, expected)

@@ -255,5 +255,7 @@ def test_compact_data_that_cannot_be_unpacked_are_refused(new_store, records):
     for position in range(chunk.byte_offset, chunk.byte_offset + 64):
         damage(path, position)
 
-    with pytest.raises(CorruptStoreError, match=r"hamiltonian in .*shard-00000\.h5 cannot be read"):
+    with pytest.raises(
+        CorruptStoreError, match=r"hamiltonian/off_diagonal in .*00000\.h5 cannot be"
+    ):
         store.read([0])
