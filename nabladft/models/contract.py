@@ -13,14 +13,14 @@ import hashlib
 import importlib.util
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 import torch
 
-from nabladft.errors import ConfigError, MissingExtraError, ModelError, suggestion
+from nabladft.errors import MissingExtraError, ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from types import ModuleType
 
     from torch import Tensor
@@ -111,59 +111,6 @@ def load_model_module(folder: str | Path) -> ModuleType:
         message = f"{path} must export build(config) -> torch.nn.Module."
         raise ModelError(message)
     return module
-
-
-def load_model_folder(folder: str | Path, options: Mapping[str, Any]) -> torch.nn.Module:
-    """Build the model of a folder with the values of the table ``[model]``.
-
-    Args:
-        folder: Folder with ``model.py``.
-        options: Values by name of the attributes of its ``Config``; the rest keep their defaults.
-
-    Returns:
-        The module, checked to state what it predicts.
-
-    Raises:
-        ModelError: As :func:`load_model_module`; or ``build`` gives something that is not a module,
-            or that does not state a known ``predicts``.
-        ConfigError: ``Config`` has no such option, lacks one without default, or refuses a value.
-    """
-    module = load_model_module(folder)
-    model = module.build(read_options(module.Config, options, table="model"))
-    check_attributes(model)
-    return model  # type: ignore[no-any-return]
-
-
-def read_options(config: type[Any], options: Mapping[str, Any], *, table: str) -> Any:  # noqa: ANN401
-    """Make a configuration dataclass out of a table of a TOML file.
-
-    Arrays become tuples, so that the result is hashable and cannot change.
-
-    Args:
-        config: A dataclass type.
-        options: Values by attribute name.
-        table: Name of the table, for messages.
-
-    Raises:
-        ConfigError: An option is unknown (the message has the closest one), one without default is
-            absent, or the dataclass refuses a value.
-    """
-    known = [field.name for field in dataclasses.fields(config) if field.init]
-    for name in options:
-        if name not in known:
-            message = (
-                f"[{table}] has no option {name!r}.{suggestion(name, known)} "
-                f"Known: {', '.join(known)}."
-            )
-            raise ConfigError(message)
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
-    try:
-        return config(**values)
-    except (TypeError, ValueError) as error:
-        if isinstance(error, ConfigError):
-            raise
-        message = f"[{table}] cannot be used: {error}"
-        raise ConfigError(message) from error
 
 
 def check_attributes(model: object) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import torch
 
@@ -71,10 +71,14 @@ class RepresentationModel(torch.nn.Module):
         self.output: torch.nn.Module = import_schnetpack("nn").build_mlp(
             n_in=n_features, n_out=1, n_layers=2, activation=torch.nn.functional.silu
         )
+        # Training starts at the energies per element and no forces, not at random ones.
+        *_, last = (m for m in self.output.modules() if isinstance(m, torch.nn.Linear))
+        torch.nn.init.zeros_(last.weight)
         self.composition = CompositionEnergy()
         self.register_buffer("scale", torch.ones((), dtype=torch.float64))
         self._cutoff = cutoff
-        self._names = import_schnetpack("properties")
+        names = import_schnetpack("properties")
+        self._names = (names.Z, names.Rij, names.idx_i, names.idx_j)
 
     def prepare(self, batches: Iterable[Batch]) -> None:
         """Fit the energies per element and measure the forces of the training part."""
@@ -99,15 +103,9 @@ class RepresentationModel(torch.nn.Module):
 
     def _energy(self, batch: Batch, positions: Tensor) -> Tensor:
         pairs = neighbour_pairs(positions, batch.atom_offsets, self._cutoff)
-        names: Any = self._names
-        features = self.representation(
-            {
-                names.Z: batch.atomic_numbers,
-                names.Rij: pairs.vectors,
-                names.idx_i: pairs.receiver,
-                names.idx_j: pairs.sender,
-            }
-        )["scalar_representation"]
+        values = (batch.atomic_numbers, pairs.vectors, pairs.receiver, pairs.sender)
+        inputs = dict(zip(self._names, values, strict=True))
+        features = self.representation(inputs)["scalar_representation"]
         atomic = self.output(features).squeeze(-1).double() * self.scale
         composition: Tensor = self.composition(batch)
         return composition.index_add(0, batch.conformation_index, atomic)

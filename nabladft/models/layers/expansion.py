@@ -9,7 +9,6 @@ is computed and never read, which keeps every operation batched.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -26,19 +25,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from nabladft.data.blocks import BlockLayout
-
-
-@dataclass(frozen=True)
-class Piece:
-    """The coefficients that one pair of degrees has in one representation.
-
-    Attributes:
-        irrep: Position among :attr:`BlockExpansion.irreps`.
-        columns: Where its slot pairs are among the columns of that representation.
-    """
-
-    irrep: int
-    columns: slice
 
 
 class BlockExpansion(nn.Module):
@@ -69,16 +55,19 @@ class BlockExpansion(nn.Module):
         self.irreps = tuple(
             sorted({irrep for l1, l2 in pairs for irrep in orbital[l1].times(orbital[l2])})
         )
-        self._pieces: dict[tuple[int, int], list[Piece]] = {}
-        widths = [0] * len(self.irreps)
-        for l1, l2 in pairs:
-            self._pieces[l1, l2] = []
-            for irrep in orbital[l1].times(orbital[l2]):
-                k = self.irreps.index(irrep)
-                end = widths[k] + self.slots[l1] * self.slots[l2]
-                self._pieces[l1, l2].append(Piece(k, slice(widths[k], end)))
-                widths[k] = end
-        self.widths = tuple(widths)
+        #: The representations of each pair of degrees, and the columns of each representation.
+        self._pieces = {
+            (l1, l2): [self.irreps.index(irrep) for irrep in orbital[l1].times(orbital[l2])]
+            for l1, l2 in pairs
+        }
+        self._columns = [
+            (
+                [pair for pair in pairs if k in self._pieces[pair]],
+                [self.slots[l1] * self.slots[l2] for l1, l2 in pairs if k in self._pieces[l1, l2]],
+            )
+            for k in range(len(self.irreps))
+        ]
+        self.widths = tuple(sum(sizes) for _, sizes in self._columns)
         self._register_tables(shells)
 
     element_of: Tensor
@@ -118,8 +107,12 @@ class BlockExpansion(nn.Module):
             Shape (n, n_slot_orbitals²); what is where, only :meth:`value_index` knows.
         """
         blocks = []
-        for (l1, l2), pieces in self._pieces.items():
-            parts = torch.cat([coefficients[p.irrep][:, :, p.columns] for p in pieces], dim=1)
+        columns = [
+            dict(zip(pairs, torch.split(values, sizes, dim=2), strict=True))
+            for values, (pairs, sizes) in zip(coefficients, self._columns, strict=True)
+        ]
+        for (l1, l2), occurring in self._pieces.items():
+            parts = torch.cat([columns[k][l1, l2] for k in occurring], dim=1)
             blocks.append((self._matrix(l1, l2, parts).T @ parts).flatten(1))
         return torch.cat(blocks, dim=1)
 
@@ -132,9 +125,9 @@ class BlockExpansion(nn.Module):
             width = self.slots[l1] * self.slots[l2]
             block = padded[:, start : start + size * width].reshape(n, size, width)
             parts = self._matrix(l1, l2, block) @ block
-            sizes = [self.irreps[piece.irrep].dim for piece in pieces]
-            for piece, part in zip(pieces, torch.split(parts, sizes, dim=1), strict=True):
-                columns[piece.irrep].append(part)
+            sizes = [self.irreps[k].dim for k in pieces]
+            for k, part in zip(pieces, torch.split(parts, sizes, dim=1), strict=True):
+                columns[k].append(part)
             start += size * width
         return [torch.cat(parts, dim=2) for parts in columns]
 

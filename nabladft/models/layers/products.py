@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from nabladft.models.layers.spherical import Irrep, clebsch_gordan, slices
+from nabladft.models.layers.spherical import Irrep, clebsch_gordan, cut, slices
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,14 +62,11 @@ class _Product(nn.Module):
         Returns:
             For each representation of ``out``, shape (n, 2l + 1, paths * channels).
         """
-        parts, start = [], 0
-        n, _, channels = values.shape
-        for irrep, count in zip(self.out, self.multiplicities, strict=True):
-            size = irrep.dim * count
-            part = values[:, start : start + size]
-            parts.append(part.reshape(n, irrep.dim, count * channels))
-            start += size
-        return parts
+        sizes = [i.dim * count for i, count in zip(self.out, self.multiplicities, strict=True)]
+        return [
+            part.reshape(len(values), irrep.dim, -1)
+            for irrep, part in zip(self.out, torch.split(values, sizes, dim=1), strict=True)
+        ]
 
     def _component_paths(self) -> list[int]:
         """The path of each component of the results, in the order of :meth:`by_irrep`."""
@@ -110,7 +107,7 @@ class HarmonicsProduct(_Product):
         n_left, n_right, n_out = table.shape
         matrix = harmonics @ table.transpose(0, 1).reshape(n_right, n_left * n_out)
         coupled = matrix.view(-1, n_left, n_out).transpose(1, 2) @ features
-        return coupled * weights[:, self._path]
+        return coupled * weights.index_select(1, self._path)
 
 
 class ChannelProduct(_Product):
@@ -152,17 +149,16 @@ class ChannelProduct(_Product):
         Returns:
             Shape (n, components of all paths, channels); :meth:`by_irrep` cuts it.
         """
-        firsts, seconds = slices(self.left), slices(self.right)
+        firsts, seconds = cut(left, self.left), cut(right, self.right)
         n, _, channels = left.shape
         coupled = []
         for (i, j), numbers in self._by_pair.items():
-            first, second = left[:, firsts[i]], right[:, seconds[j]]
-            outer = (first[:, :, None] * second[:, None, :]).reshape(n, -1, channels)
+            outer = (firsts[i][:, :, None] * seconds[j][:, None, :]).reshape(n, -1, channels)
             degrees = tuple(self._degrees[number] for number in numbers)
             table = _pair_table(self.left[i].l, self.right[j].l, degrees, left.dtype, left.device)
             coupled.append(table @ outer)
-        values = torch.cat(coupled, dim=1)[:, self._order]
-        return values * weights[..., self._path, :]
+        values = torch.cat(coupled, dim=1).index_select(1, self._order)
+        return values * weights.index_select(-2, self._path)
 
 
 @lru_cache(maxsize=64)

@@ -13,16 +13,17 @@ Clebsch-Gordan coefficients are then those of the orbitals as well.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from e3nn import o3
 from torch import nn
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
 
@@ -64,9 +65,9 @@ def slices(irreps: Sequence[Irrep]) -> list[slice]:
     return found
 
 
-def dimension(irreps: Sequence[Irrep]) -> int:
-    """Count the components of all representations."""
-    return sum(irrep.dim for irrep in irreps)
+def cut(features: Tensor, irreps: Sequence[Irrep]) -> tuple[Tensor, ...]:
+    """Cut (n, components, channels) into (n, 2l + 1, channels) for each representation."""
+    return torch.split(features, [irrep.dim for irrep in irreps], dim=1)
 
 
 def harmonics(vectors: Tensor, lmax: int) -> Tensor:
@@ -81,10 +82,10 @@ def harmonics(vectors: Tensor, lmax: int) -> Tensor:
     """
     degrees = list(range(lmax + 1))
     turned = vectors[:, [1, 2, 0]]
-    values: Tensor = o3.spherical_harmonics(
-        degrees, turned, normalize=True, normalization="component"
+    return cast(
+        "Tensor",
+        o3.spherical_harmonics(degrees, turned, normalize=True, normalization="component"),
     )
-    return values
 
 
 @lru_cache(maxsize=256)
@@ -99,7 +100,7 @@ def clebsch_gordan(l1: int, l2: int, l3: int, dtype: torch.dtype, device: torch.
     """
     # The cache may be filled while predicting, and the tensor used in training later.
     with torch.inference_mode(mode=False):
-        exact = o3.wigner_3j(l1, l2, l3, dtype=torch.float64) * (2 * l3 + 1) ** 0.5
+        exact: Tensor = o3.wigner_3j(l1, l2, l3, dtype=torch.float64) * (2 * l3 + 1) ** 0.5
         return exact.to(device=device, dtype=dtype)
 
 
@@ -171,9 +172,10 @@ class NormGate(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Gate features of shape (n, components, channels)."""
         invariant = invariants(features, features, self.irreps, root=True)
-        gates = self.network(invariant.flatten(1)).view_as(invariant)
-        gated = features[:, 1:] * gates[:, self._irrep[1:]]
-        return torch.cat([gates[:, :1], gated], dim=1)
+        gates: Tensor = self.network(invariant.flatten(1)).view_as(invariant)
+        # The scalar is replaced by its gate, everything else multiplied.
+        factors: Tensor = torch.cat([torch.ones_like(features[:, :1]), features[:, 1:]], dim=1)
+        return factors * gates.index_select(1, self._irrep)
 
 
 def invariants(
@@ -192,9 +194,10 @@ def invariants(
         Shape (n, representations, channels).
     """
     product = left * right
-    sums = [product[:, part].mean(dim=1) for part in slices(irreps)[1:]]
+    first, *others = cut(product, irreps)
+    sums = [part.mean(dim=1) for part in others]
     if root:
         # The square root has no gradient at zero, which is where features of symmetric sites are.
         sums = [torch.sqrt(total + 1e-8) for total in sums]
-    first = left[:, 0] if root else product[:, 0]
-    return torch.stack([first, *sums], dim=1)
+    scalar = left[:, 0] if root else first[:, 0]
+    return torch.stack([scalar, *sums], dim=1)
