@@ -43,8 +43,8 @@ from nabladft.errors import (
     MissingExtraError,
     ModelError,
     NablaDFTError,
-    PredictionsError,
     RunError,
+    StoreError,
 )
 from nabladft.models.contract import Preparable, is_trainable
 from nabladft.predictions import Predictions
@@ -217,7 +217,10 @@ class _Bench:
                 progress=self.overview,
             )
             results = self._score(plan, run_folder)
-        except (RunError, ModelError, PredictionsError) as error:
+        except StoreError:
+            # The data or the disk, not the model: the others would fail as well.
+            raise
+        except NablaDFTError as error:
             self.overview.note(f"{plan.run.name} failed: {error}")
             return _row(plan, {}, not_run=f"it failed: {error}")
         return _row(plan, results, minutes=trained.seconds / 60, n_parameters=trained.n_parameters)
