@@ -81,9 +81,7 @@ def synthetic_molecules() -> list[Conformation]:
 def repeated(records: Iterable[Conformation], n_rows: int) -> list[Conformation]:
     """Repeat records under new ids until there are enough."""
     pool = list(records)
-    return [
-        pool[k % len(pool)].replace(conformation_id=1000 + k // len(pool)) for k in range(n_rows)
-    ]
+    return [pool[k % len(pool)].replace(conformation_id=k) for k in range(n_rows)]
 
 
 def energy_readers(

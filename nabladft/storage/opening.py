@@ -127,7 +127,7 @@ def _open_sqlite(path: Path) -> ConformationSource:
 def _refuse_hdf5(path: Path) -> None:
     """HDF5 files are never opened by themselves: say what this one is."""
     try:
-        with h5py.File(path, "r", locking=False) as file:
+        with h5py.File(path, "r") as file:
             kind = file.attrs.get("format")
     except OSError as error:
         message = f"{path} is a damaged HDF5 file ({error}). Download or copy it again."

@@ -137,7 +137,7 @@ class Shard:
             # Reading a memory map beyond the end of its file would end the process.
             self._refuse(f"has {size} bytes, the manifest says {entry.n_bytes}")
         try:
-            self._file = h5py.File(self.path, "r", locking=False, rdcc_nbytes=0)
+            self._file = h5py.File(self.path, "r", rdcc_nbytes=0)
         except OSError as error:
             self._refuse(f"is not an HDF5 file ({error})")
         if self._file.attrs.get("format") != SHARD_FORMAT:

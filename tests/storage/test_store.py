@@ -259,3 +259,13 @@ def test_compact_data_that_cannot_be_unpacked_are_refused(new_store, records):
         CorruptStoreError, match=r"hamiltonian/off_diagonal in .*00000\.h5 cannot be"
     ):
         store.read([0])
+
+
+def test_shard_can_be_open_elsewhere_in_the_process(new_store, records):
+    store = new_store(records)
+    path = store.folder / "shard-00000.h5"
+
+    with h5py.File(path):
+        energy = store[0].energy
+    with h5py.File(path) as file:
+        assert file["energy"][0] == energy
