@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 from contextlib import contextmanager
@@ -25,6 +24,8 @@ def store_lock(folder: Path) -> Iterator[None]:
         StoreError: Another process holds it; the message says which.
         OSError: The folder is not writable.
     """
+    import fcntl  # noqa: PLC0415 - absent on Windows, where stores can be read all the same
+
     with (folder / LOCK_NAME).open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

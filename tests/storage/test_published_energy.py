@@ -1,4 +1,5 @@
 import json
+import multiprocessing
 import pickle
 import struct
 
@@ -80,6 +81,25 @@ def test_flat_records_equal_records(energy_file):
     )
     assert flat.values["energy"].tolist() == [record.energy for record in records]
     assert flat.molecule_id.tolist() == [record.molecule_id for record in records]
+
+
+def _energy_in_child(source, queue):
+    queue.put(source[3].energy)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_open_file_can_be_used_in_another_process(energy_file, method):
+    source = PublishedEnergySource(energy_file)
+    expected = source[3].energy
+    context = multiprocessing.get_context(method)
+    queue = context.Queue()
+
+    child = context.Process(target=_energy_in_child, args=(source, queue))
+    child.start()
+
+    assert queue.get(timeout=60) == expected
+    child.join()
+    assert child.exitcode == 0
 
 
 def test_file_copied_into_a_store_has_the_same_hash(energy_file, tmp_path):
