@@ -141,7 +141,7 @@ class Loop:
             Why it ended; "interrupted" after Ctrl-C, with everything saved.
 
         Raises:
-            RunError: Training diverged.
+            RunError: Training diverged, or had no time for one validation.
         """
         started = time.monotonic() - self.position.seconds
         status: Status = "finished"
@@ -152,6 +152,12 @@ class Loop:
                     status = reason
                     break
         self._save()
+        if status == "out of time" and not self.position.best:
+            message = (
+                f"training.max_minutes = {self._config.max_minutes} passed before the first "
+                "validation. Everything is saved: call again with more minutes to continue."
+            )
+            raise RunError(message)
         return status
 
     def _run_epoch(self, started: float) -> Status | None:

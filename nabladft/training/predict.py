@@ -13,7 +13,7 @@ import torch
 import nabladft
 from nabladft.chemistry.elements import isolated_atoms_energy
 from nabladft.data.blocks import packed_from_blocks
-from nabladft.errors import ModelError, RunError
+from nabladft.errors import InputError, ModelError, RunError
 from nabladft.models.contract import check_attributes, is_conservative
 from nabladft.predictions import PredictionsInfo, PredictionsWriter
 from nabladft.splits import read_split
@@ -107,12 +107,12 @@ def predict(
     Raises:
         RunError: The run folder cannot be used.
         ModelError: The module does not state what it predicts, or predicts something else.
-        InputError: A key is not in the data.
+        InputError: A key is not in the data, or there is no such device.
     """
     module = load_run(model) if isinstance(model, str | Path) else model
     check_attributes(module)
     source = source if isinstance(source, ConformationSource) else nabladft.open(source)
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    where = _device(device)
     module = module.to(where).eval()
     data = open_dataset(module, source, keys, fields=(), dtype=_dtype_of(module))
     for batch in plain_batches(data, batch_size):
@@ -209,6 +209,19 @@ def _collect(
         n_atoms=np.diff(offsets),
         **columns,
     )
+
+
+def _device(device: torch.device | str | None) -> torch.device:
+    n_gpus = torch.cuda.device_count()
+    try:
+        found = torch.device(device or ("cuda" if n_gpus else "cpu"))
+    except RuntimeError:
+        message = f"There is no device {str(device)!r}. Examples: cpu, cuda, cuda:1."
+        raise InputError(message) from None
+    if found.type == "cuda" and (found.index or 0) >= n_gpus:
+        message = f"There is no device {str(device)!r}: this machine has {n_gpus} CUDA devices."
+        raise InputError(message)
+    return found
 
 
 def _dtype_of(module: torch.nn.Module) -> torch.dtype:
