@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import TextIO
 
-_SECONDS_BETWEEN_LINES: Final = 15.0
+_SECONDS_BETWEEN_LINES: Final = 30.0
 #: Share of a run's time that is training; the rest is predicting and scoring.
 _TRAINING_SHARE: Final = 0.9
 #: Before this much of the work is done the speed of the machine is not known.
@@ -48,7 +48,7 @@ class Silent:
 
 
 class Terminal:
-    """A bar on a terminal; elsewhere a line at each step and every quarter of a minute.
+    """A bar on a terminal; elsewhere a line for each baseline and every half minute.
 
     Args:
         stream: Where to write; stderr by default.

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from nabladft.benchmark import suite as suite_module
@@ -90,6 +93,20 @@ def test_an_unknown_suite_is_one_message(capsys):
 
     assert code == 2
     assert "No benchmark 'nanno'. Did you mean 'nano'?" in capsys.readouterr().err
+
+
+def test_without_torch_it_says_what_to_install():
+    code = (
+        "import sys; sys.modules['torch'] = None; from nabladft.cli.benchmark import run; "
+        "from argparse import Namespace; run(Namespace(suite='nano', seed=None))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1
+    assert 'Running a benchmark needs torch. Install it with: pip install "nabladft[train]"' in (
+        done.stderr
+    )
 
 
 def test_the_help_has_examples(capsys):
