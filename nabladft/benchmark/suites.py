@@ -45,8 +45,8 @@ class SuiteRun:
 
     @property
     def name(self) -> str:
-        """Name in tables and of the run folder."""
-        return Path(self.baseline).name
+        """Name in tables and of the run folder; of ``.`` that of the folder itself."""
+        return Path(self.baseline).resolve().name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,10 +90,11 @@ class Suite:
         wanted = set()
         added = []
         for baseline in baselines:
-            if (Path(baseline) / "model.py").is_file() and Path(baseline).name not in names:
-                added.append(SuiteRun(baseline=baseline))
-            elif Path(baseline).name in names:
-                wanted.add(Path(baseline).name)
+            run = SuiteRun(baseline=baseline)
+            if run.name in names:
+                wanted.add(run.name)
+            elif (Path(baseline) / "model.py").is_file():
+                added.append(run)
             else:
                 raise UnknownNameError("baseline of the suite or model folder", baseline, names)
         kept = [run for run in self.runs if run.name in wanted]

@@ -65,6 +65,14 @@ def test_a_suite_can_be_narrowed_in_its_own_order_and_extended_by_folders(tmp_pa
         suite.only(["pain"])
 
 
+def test_a_run_is_named_after_its_folder_however_it_is_written(tmp_path, monkeypatch):
+    (tmp_path / "mine" / "inner").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "mine")
+
+    assert [SuiteRun(baseline=text).name for text in (".", "inner/..", "../mine/")] == ["mine"] * 3
+    assert SuiteRun(baseline="painn").name == "painn"
+
+
 def test_suites_refuse_two_runs_of_one_name_and_unknown_tasks():
     with pytest.raises(ConfigError, match="'x' has a twice"):
         Suite(
