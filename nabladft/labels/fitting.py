@@ -74,8 +74,8 @@ class SafeGradients(df_rks_grad.Gradients):  # type: ignore[misc]
         mol: Any = None,
         dm: Any = None,
         hermi: int = 0,
-        with_j: bool = True,  # noqa: FBT001, FBT002  # PySCF's signature
-        with_k: bool = True,  # noqa: FBT001, FBT002
+        with_j: bool = True,
+        with_k: bool = True,
         omega: float | None = None,
     ) -> Any:
         """Differentiate J and K; called by PySCF, with ``omega`` for the long-range part."""

@@ -101,7 +101,8 @@ def treutler_m4(n_points: int, atomic_number: int) -> tuple[FloatArray, FloatArr
 
     Source:
         O. Treutler and R. Ahlrichs, J. Chem. Phys. 102, 346 (1995), eq. 19 with alpha = 0.6;
-        Chebyshev quadrature of the second kind. Radii: J. C. Slater, J. Chem. Phys. 41, 3199 (1964).
+        Chebyshev quadrature of the second kind. Radii: J. C. Slater, J. Chem. Phys. 41, 3199
+        (1964).
     """
     angle = np.arange(n_points, 0, -1) * np.pi / (n_points + 1)
     x = np.cos(angle)

@@ -48,7 +48,7 @@ class _Block:
 class CachedIntegrator(numint.NumInt):  # type: ignore[misc]  # PySCF is not typed
     """PySCF's integrator with a faster ``nr_rks`` for one closed-shell density and GGA.
 
-    Belongs to one molecule. Gradients use PySCF's own routines.
+    Belongs to one molecule; the grid may change. Gradients use PySCF's own routines.
 
     Attributes:
         integrated_electrons: Electrons found by the last integration.
@@ -57,20 +57,13 @@ class CachedIntegrator(numint.NumInt):  # type: ignore[misc]  # PySCF is not typ
     def __init__(self, *, max_memory: float) -> None:
         """Set how many megabytes of orbital values to keep; beyond, they are recomputed."""
         super().__init__()
-        self.max_memory = max_memory
         self.integrated_electrons = 0.0
-        self._blocks: list[_Block] | None = None
+        self._capacity = self._free = max_memory * 1e6
+        self._grids: Any = None
+        self._blocks: list[_Block] = []
 
-    def nr_rks(  # noqa: PLR0913  # PySCF's signature
-        self,
-        mol: Any,
-        grids: Any,
-        xc_code: str,
-        dms: FloatArray,
-        relativity: int = 0,
-        hermi: int = 1,
-        max_memory: float = 2000,
-        verbose: int | None = None,
+    def nr_rks(
+        self, mol: Any, grids: Any, xc_code: str, dms: FloatArray, *_: Any, **__: Any
     ) -> tuple[float, float, FloatArray]:
         """Integrate one density; called by PySCF in each iteration.
 
@@ -79,10 +72,8 @@ class CachedIntegrator(numint.NumInt):  # type: ignore[misc]  # PySCF is not typ
             grids: The grid, built.
             xc_code: Functional, a GGA.
             dms: Density matrix, shape (n_orbitals, n_orbitals).
-            relativity: Not used.
-            hermi: Not used; the density matrix is symmetric.
-            max_memory: Not used.
-            verbose: Not used.
+            *_: Further arguments that PySCF passes do not matter here.
+            **__: Likewise.
 
         Returns:
             Number of electrons, exchange-correlation energy (hartree), potential matrix
@@ -97,7 +88,7 @@ class CachedIntegrator(numint.NumInt):  # type: ignore[misc]  # PySCF is not typ
             # rho = sum_ij phi_i D_ij phi_j; its gradient is twice that with one phi differentiated.
             rho = np.einsum("xin,in->xn", values, half_density)
             rho[1:] *= 2
-            energy_density, slope = self.eval_xc_eff(xc_code, rho, deriv=1, xctype="GGA", spin=0)[:2]
+            energy_density, slope, *_ = self.eval_xc_eff(xc_code, rho, deriv=1, xctype="GGA")
             density = rho[0] * block.weights
             electrons += density.sum()
             energy += density @ energy_density
@@ -108,20 +99,19 @@ class CachedIntegrator(numint.NumInt):  # type: ignore[misc]  # PySCF is not typ
         return electrons, energy, potential + potential.T
 
     def _iterate(self, mol: Any, grids: Any) -> Iterator[_Block]:
-        if self._blocks is not None:
-            yield from self._blocks
-            return
-        kept: list[_Block] = []
-        room = self.max_memory * 1e6
-        for start in range(0, len(grids.weights), BLOCK):
+        if grids is not self._grids:
+            self._grids, self._blocks, self._free = grids, [], self._capacity
+        for index, start in enumerate(range(0, len(grids.weights), BLOCK)):
+            if index < len(self._blocks):
+                yield self._blocks[index]
+                continue
             part = slice(start, start + BLOCK)
             block = _evaluate(mol, grids.coords[part], grids.weights[part])
-            room -= block.orbitals.nbytes
-            if room > 0:
-                kept.append(block)
+            # The first that does not fit ends the list; from there on all are evaluated each time.
+            if index == len(self._blocks) and block.orbitals.nbytes <= self._free:
+                self._blocks.append(block)
+                self._free -= block.orbitals.nbytes
             yield block
-        if room > 0:
-            self._blocks = kept
 
 
 def _evaluate(mol: Any, points: FloatArray, weights: FloatArray) -> _Block:
