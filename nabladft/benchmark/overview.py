@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -60,11 +61,14 @@ class Terminal:
         self._last_line = 0.0
         self._bar: tqdm[None] | None = None
         if self._stream.isatty():
+            # A terminal that does not know its size would get no bar at all.
+            size = shutil.get_terminal_size((100, 24))
             self._bar = tqdm(
                 total=100.0,
                 file=self._stream,
-                dynamic_ncols=True,
-                bar_format="{percentage:3.0f}%|{bar:20}| {desc}",
+                ncols=size.columns,
+                nrows=size.lines,
+                bar_format="{percentage:3.0f}%|{bar:14}| {desc}",
             )
 
     def show(self, fraction: float, text: str, *, is_news: bool) -> None:
@@ -184,7 +188,8 @@ class Overview:
 
     def _show(self, *, is_news: bool) -> None:
         step = f"[{self._current + 1}/{len(self._minutes)}] {self._name}"
-        text = "  ".join(part for part in (step, self._what, self._errors, self._left()) if part)
+        # What a narrow terminal cuts off is at the end.
+        text = "  ".join(part for part in (step, self._left(), self._what, self._errors) if part)
         self._listener.show(self.fraction, text, is_news=is_news)
 
     def _left(self) -> str:

@@ -1,3 +1,4 @@
+import io
 import json
 import textwrap
 
@@ -5,7 +6,7 @@ import numpy as np
 import pytest
 
 from nabladft.benchmark import suite as suite_module
-from nabladft.benchmark.overview import Overview
+from nabladft.benchmark.overview import Overview, Terminal
 from nabladft.benchmark.results import read_results
 from nabladft.benchmark.suite import run_benchmark
 from nabladft.benchmark.suites import Suite, SuiteRun
@@ -371,8 +372,8 @@ def test_the_overview_counts_steps_and_time():
 
     texts = [text for _, text, _ in recorder.lines]
     fractions = [fraction for fraction, _, _ in recorder.lines]
-    assert texts[0] == "[1/2] one  training  4 min left"
-    assert texts[2].startswith("[2/2] two  training, epoch 5/10")
+    assert texts[0] == "[1/2] one  4 min left  training"
+    assert texts[2].endswith("training, epoch 5/10")
     assert "energy 2 mEh" in texts[3]
     assert fractions == pytest.approx([0, 0.25, 0.25 + 0.75 * 0.45, 0.25 + 0.75 * 0.9, 0.9625])
     assert recorder.is_closed
@@ -390,4 +391,36 @@ def test_what_was_done_before_does_not_make_the_rest_look_fast():
     overview.start("new", epoch=0, max_epochs=9)
     overview.step(5.0)
 
-    assert recorder.lines[-1][1].endswith("1 min left")
+    assert recorder.lines[-1][1].startswith("[2/2] new  1 min left  training")
+
+
+class Screen(io.StringIO):
+    """A terminal that keeps what was written."""
+
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_has_one_bar_and_notes_stay_above_it():
+    screen = Screen()
+    terminal = Terminal(screen)
+
+    terminal.show(0.25, "[1/2] painn", is_news=True)
+    terminal.note("qhnet cannot be run")
+    terminal.close()
+
+    assert " 25%|" in screen.getvalue()
+    assert "| [1/2] painn" in screen.getvalue()
+    assert "qhnet cannot be run\n" in screen.getvalue()
+
+
+def test_a_log_has_a_line_for_each_news():
+    log = io.StringIO()
+    terminal = Terminal(log)
+
+    terminal.show(0.1, "one", is_news=True)
+    terminal.show(0.2, "two", is_news=False)
+    terminal.show(0.3, "three", is_news=True)
+    terminal.close()
+
+    assert log.getvalue() == " 10%  one\n 30%  three\n"
