@@ -32,10 +32,12 @@ from nabladft.models.layers.spherical import (
     Irrep,
     Linear,
     NormGate,
+    cut,
     harmonics,
     invariants,
+    normalised,
     orbital_irreps,
-    slices,
+    perceptron,
 )
 from nabladft.models.layers.two_center import TwoCenterReference, TwoCenterSample
 
@@ -244,6 +246,8 @@ class ExponentialBernstein(nn.Module):
         self.cutoff = cutoff
         degree = n_functions - 1
         order = torch.arange(n_functions, dtype=torch.float64)
+        # The squares of the polynomials sum to 1 / sqrt(pi n) on average; bring them to one each.
+        self.factor = math.sqrt(n_functions * math.sqrt(math.pi * n_functions))
         log_binomial = (
             math.lgamma(degree + 1) - torch.lgamma(order + 1) - torch.lgamma(degree - order + 1)
         )
@@ -266,7 +270,7 @@ class ExponentialBernstein(nn.Module):
             + (degree - self.order) * exponent
             + self.order * torch.log(-torch.expm1(exponent))
         )
-        return (fade * inside)[:, None] * torch.exp(logarithm)
+        return (self.factor * fade * inside)[:, None] * torch.exp(logarithm)
 
 
 class Convolution(nn.Module):
@@ -304,17 +308,17 @@ class Convolution(nn.Module):
         mean_neighbours: Tensor,
     ) -> Tensor:
         """Update features of shape (n_atoms, components, channels)."""
-        parts = slices(self.irreps_in)
-        inner = self.inner([features[:, part] for part in parts])
+        before, features = features, normalised(features)
+        inner = self.inner(cut(features, self.irreps_in))
         weights = self.weights(inner, receiver, sender, radial)
         gated = self.gate(features)
-        sent = self.before([gated[:, part] for part in parts])
+        sent = self.before(cut(gated, self.irreps_in))
         weights = weights.view(len(receiver), self.product.n_paths, -1)
-        messages = self.product(sent[sender], directions, weights)
+        messages = self.product(sent.index_select(0, sender), directions, weights)
         summed = messages.new_zeros(len(features), *messages.shape[1:])
         summed = summed.index_add(0, receiver, messages) / torch.sqrt(mean_neighbours)
         update = self.after(self.product.by_irrep(summed))
-        kept = self.onward([sent[:, part] for part in parts]) + features
+        kept = self.onward(cut(sent, self.irreps_in)) + before
         n_kept = kept.shape[1]
         return torch.cat([update[:, :n_kept] + kept, update[:, n_kept:]], dim=1)
 
@@ -331,13 +335,11 @@ class PairWeights(nn.Module):
         activation = torch.nn.functional.silu
         n_invariants = (len(irreps) + 1) * channels
         self.of_distance = FullyConnectedNet([n_radial, _WEIGHT_WIDTH, n_weights], activation)
-        self.of_features = nn.Sequential(
-            nn.Linear(n_invariants, _WEIGHT_WIDTH), nn.SiLU(), nn.Linear(_WEIGHT_WIDTH, n_weights)
-        )
+        self.of_features = perceptron(n_invariants, _WEIGHT_WIDTH, n_weights)
 
     def forward(self, features: Tensor, first: Tensor, second: Tensor, radial: Tensor) -> Tensor:
         """Evaluate for pairs of atoms, shape (n_pairs, n_weights)."""
-        left, right = features[first], features[second]
+        left, right = features.index_select(0, first), features.index_select(0, second)
         products = invariants(left, right, self.irreps)[:, 1:].flatten(1)
         scalars = torch.cat([left[:, 0], right[:, 0], products], dim=1)
         weights: Tensor = self.of_distance(radial) * self.of_features(scalars)
@@ -360,9 +362,9 @@ class SelfInteraction(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Give features of shape (n_atoms, components of a block, channels)."""
-        parts = slices(self.nodes)
+        features = normalised(features)
         left, right = (
-            linear([gate(features)[:, part] for part in parts])
+            linear(cut(gate(features), self.nodes))
             for gate, linear in zip(self.gates, self.linears, strict=True)
         )
         return self.middle(self.product.by_irrep(self.product(left, right, self.weights)))
@@ -387,13 +389,15 @@ class PairInteraction(nn.Module):
 
     def forward(self, features: Tensor, first: Tensor, second: Tensor, radial: Tensor) -> Tensor:
         """Give features of shape (n_pairs, components of a block, channels)."""
-        parts = slices(self.nodes)
-        inner = self.inner([features[:, part] for part in parts])
+        features = normalised(features)
+        inner = self.inner(cut(features, self.nodes))
         weights = self.weights(inner, first, second, radial)
         gated = self.gate(features)
-        ready = self.before([gated[:, part] for part in parts])
+        ready = self.before(cut(gated, self.nodes))
         weights = weights.view(len(first), self.product.n_paths, -1)
-        products = self.product(ready[first], ready[second], weights)
+        products = self.product(
+            ready.index_select(0, first), ready.index_select(0, second), weights
+        )
         return self.middle(self.product.by_irrep(products))
 
 
@@ -417,7 +421,7 @@ class _AfterProduct(nn.Module):
 
     def forward(self, parts: Sequence[Tensor]) -> Tensor:
         gated = self.gate(self.mix(parts))
-        result: Tensor = self.after([gated[:, part] for part in slices(self.irreps)])
+        result: Tensor = self.after(cut(gated, self.irreps))
         return result
 
 
@@ -436,21 +440,12 @@ class ElementWeights(nn.Module):
         self.before = Linear(self.irreps, config.channels, config.bottleneck)
         width = config.channels
         self._sizes = [config.bottleneck * count for count in self.widths]
-        self.weights = nn.Sequential(
-            nn.Linear(n_embeddings * width, width), nn.SiLU(), nn.Linear(width, sum(self._sizes))
-        )
-        self.bias = nn.Sequential(
-            nn.Linear(n_embeddings * width, width), nn.SiLU(), nn.Linear(width, self.widths[0])
-        )
+        # The network starts as a small correction of the reference.
+        self.weights = perceptron(n_embeddings * width, width, sum(self._sizes), gain=0.1)
+        self.bias = perceptron(n_embeddings * width, width, self.widths[0], gain=0.1)
         n_types = len(expansion.elements) ** n_embeddings
         for k, count in enumerate(self.widths):
             self.register_buffer(f"scale_{k}", torch.ones(n_types, count))
-        # The network starts as a small correction of the reference.
-        for network in (self.weights, self.bias):
-            last = network[-1]
-            assert isinstance(last, nn.Linear)
-            nn.init.normal_(last.weight, std=0.1 / width**0.5)
-            nn.init.zeros_(last.bias)
 
     def set_scales(self, scales: Sequence[Tensor]) -> None:
         """Set the typical size of each coefficient, shapes (n_types, width), hartree."""
@@ -484,13 +479,13 @@ class ElementWeights(nn.Module):
             right = embeddings[None, :].expand(n_elements, -1, -1)
             table = torch.cat([left, right], dim=2).flatten(0, 1)
         weights = torch.split(self.weights(table), self._sizes, dim=1)
-        ready = self.before([features[:, part] for part in slices(self.irreps)])
+        ready = self.before(cut(features, self.irreps))
         coefficients = []
-        for k, part in enumerate(slices(self.irreps)):
-            matrix = weights[k].view(len(table), self.bottleneck, -1)[types]
-            value = ready[:, part] @ matrix
+        for k, part in enumerate(cut(ready, self.irreps)):
+            matrix = weights[k].index_select(0, types).view(len(types), self.bottleneck, -1)
+            value = (part @ matrix) / self.bottleneck**0.5
             if k == 0:
-                value = value + self.bias(table)[types][:, None]
+                value = value + self.bias(table).index_select(0, types)[:, None]
             scale = getattr(self, f"scale_{k}")[types]
             if envelope is not None:
                 scale = scale * envelope[:, None]

@@ -149,6 +149,17 @@ class Linear(nn.Module):
         return torch.cat(mixed, dim=1)
 
 
+def perceptron(n_in: int, n_hidden: int, n_out: int, *, gain: float = 1.0) -> nn.Sequential:
+    """Make a network of one hidden layer that turns numbers of size one into those of ``gain``."""
+    network = nn.Sequential(nn.Linear(n_in, n_hidden), nn.SiLU(), nn.Linear(n_hidden, n_out))
+    # The mean square of silu(x) is 0.36 for x of size one.
+    for layer, size in ((network[0], 1.0), (network[2], gain / 0.6)):
+        assert isinstance(layer, nn.Linear)
+        nn.init.normal_(layer.weight, std=size / layer.in_features**0.5)
+        nn.init.zeros_(layer.bias)
+    return network
+
+
 class NormGate(nn.Module):
     """Scales each representation by a function of all norms; scalars become that function.
 
@@ -161,7 +172,7 @@ class NormGate(nn.Module):
         super().__init__()
         self.irreps = tuple(irreps)
         width = len(self.irreps) * channels
-        self.network = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+        self.network = perceptron(width, width, width)
         repeats = torch.tensor([irrep.dim for irrep in self.irreps])
         self.register_buffer(
             "_irrep", torch.repeat_interleave(torch.arange(len(self.irreps)), repeats), False
@@ -172,10 +183,19 @@ class NormGate(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Gate features of shape (n, components, channels)."""
         invariant = invariants(features, features, self.irreps, root=True)
-        gates: Tensor = self.network(invariant.flatten(1)).view_as(invariant)
+        output: Tensor = self.network(invariant.flatten(1)).view_as(invariant)
+        gates = torch.cat([output[:, :1], 2.0 * torch.sigmoid(output[:, 1:])], dim=1)
         # The scalar is replaced by its gate, everything else multiplied.
         factors: Tensor = torch.cat([torch.ones_like(features[:, :1]), features[:, 1:]], dim=1)
         return factors * gates.index_select(1, self._irrep)
+
+
+def normalised(features: Tensor) -> Tensor:
+    """Divide the features of each row by their root mean square; shape (n, components, channels).
+
+    Products of features that are products of features grow or vanish without.
+    """
+    return features * torch.rsqrt((features**2).mean(dim=(1, 2), keepdim=True) + 1e-6)
 
 
 def invariants(

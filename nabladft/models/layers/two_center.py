@@ -51,7 +51,7 @@ class TwoCenterReference(nn.Module):
         *,
         n_elements: int,
         n_radial: int,
-        ridge: float = 1e-5,
+        ridge: float = 1e-4,
     ) -> None:
         """See the class."""
         super().__init__()
@@ -133,8 +133,11 @@ class TwoCenterReference(nn.Module):
         for name, (left, right) in equations.items():
             size = left.shape[-1]
             scale = left.diagonal(dim1=1, dim2=2).mean(dim=1)[:, None, None]
-            damping = self._ridge * scale + 1e-12
-            matrix = left + damping * torch.eye(size, dtype=left.dtype, device=left.device)
+            damping = (self._ridge * scale + 1e-12) * torch.eye(size).to(left)
+            if name.startswith("_atom"):
+                # The constant of an element is up to a thousand times what the neighbours change.
+                damping[:, 0, 0] = 1e-12
+            matrix = left + damping
             buffer: Tensor = getattr(self, name)
             buffer.copy_(torch.linalg.solve(matrix, right))
 
