@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 #: Colours that colour-blind people can tell apart. Okabe and Ito, Color Universal Design (2008).
 _COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_GREYS: Final = ("#8c8c8c", "#bdbdbd", "#595959")
+_GREYS: Final = ("#757575", "#a6a6a6", "#4d4d4d")
 _MARKERS: Final = "osD^vP*"
 
 STYLE: Final[dict[Any, Any]] = {
@@ -124,13 +125,16 @@ class Scene:
 
 
 def baseline_looks(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
-    """Give each baseline a colour and a marker: the same in every figure, grey without learning."""
+    """Give each baseline a colour and a marker: the same in every figure, grey without learning.
+
+    Rows of different tasks are in different figures, so each task begins with the darkest grey.
+    """
     looks: dict[str, dict[str, Any]] = {}
-    counts = {True: 0, False: 0}
+    counts: Counter[str] = Counter()
     for row in rows:
-        palette = _COLOURS if row.is_learned else _GREYS
-        number = counts[row.is_learned]
-        counts[row.is_learned] += 1
+        palette, group = (_COLOURS, "learned") if row.is_learned else (_GREYS, row.task)
+        number = counts[group]
+        counts[group] += 1
         looks[row.name] = {
             "color": palette[number % len(palette)],
             "marker": _MARKERS[number % len(_MARKERS)] if row.is_learned else "X",

@@ -33,6 +33,8 @@ _MOST_CONFORMATIONS: Final = 500
 _MOST_POINTS: Final = 6000
 #: More points than this are drawn smaller and lighter.
 _DENSE: Final = 1000
+#: Elements of Hamiltonians below this are on a linear scale, hartree.
+_LINEAR_BELOW: Final = 0.1
 #: Predictions that differ less are all the same up to round-off, in the unit of the figure.
 _NO_VARIATION: Final = 1e-6
 
@@ -76,6 +78,8 @@ def draw_parity(scene: Scene, *, field: str) -> Figure | None:
         for axis, part in zip(line, parts, strict=True):
             axis.plot(limits, limits, color="#b0b0b0", linewidth=0.8, zorder=0)
             axis.set(xlim=limits, ylim=limits, aspect="equal")
+            if field == "hamiltonian":
+                _use_symmetric_logarithm(axis)
             if part in predicted[row.name]:
                 _draw_points(axis, scene, row, references[part][0], predicted[row.name][part])
                 _write_error(axis, scene, row.estimate(_HEADLINES[field], part), field)
@@ -101,6 +105,14 @@ def _draw_points(
         alpha=0.3 if is_dense else 0.6,
         linewidths=0,
     )
+
+
+def _use_symmetric_logarithm(axis: Axes) -> None:
+    """Show core levels (-500 Eh for Br) and the many elements near zero in one panel."""
+    for scale, line in ((axis.set_xscale, axis.xaxis), (axis.set_yscale, axis.yaxis)):
+        scale("symlog", linthresh=_LINEAR_BELOW)
+        line.set_ticks([-100, -1, 0, 1], labels=["-100", "-1", "0", "1"])
+        line.set_ticks([-10, -0.1, 0.1], minor=True)
 
 
 def _write_error(axis: Axes, scene: Scene, found: Estimate | None, field: str) -> None:
