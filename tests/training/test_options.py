@@ -53,7 +53,7 @@ def test_values_are_read_with_their_types():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"width": 1, "patiens": 3}, r"a.toml: \[training\] has no option 'patiens'. Did.*patience"),
+        ({"width": 1, "patiens": 3}, r"a.toml: .training. has no option 'patiens'. Did.*patience"),
         ({"width": 1, "inner": {"decai": 1}}, r"\[training.inner\] has no option 'decai'.*'decay'"),
         ({}, r"lacks width"),
         ({"width": 0}, r"training.width = 0, but it must be at least 1"),

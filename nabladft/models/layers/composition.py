@@ -82,7 +82,7 @@ class CompositionEnergy(torch.nn.Module):
 
 
 def element_counts(batch: Batch) -> Tensor:
-    """Count the atoms of each element, shape (n, 119), float64; column Z is element Z."""
+    """Count the atoms of each element, shape (n, n_elements), float64; column Z is element Z."""
     counts = torch.zeros(
         batch.n_conformations, _N_ELEMENTS, dtype=torch.float64, device=batch.positions.device
     )
