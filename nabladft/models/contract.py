@@ -13,14 +13,14 @@ import hashlib
 import importlib.util
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 import torch
 
 from nabladft.errors import MissingExtraError, ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from types import ModuleType
 
     from torch import Tensor
@@ -111,6 +111,23 @@ def load_model_module(folder: str | Path) -> ModuleType:
         message = f"{path} must export build(config) -> torch.nn.Module."
         raise ModelError(message)
     return module
+
+
+def load_model_folder(folder: str | Path, options: Mapping[str, Any]) -> torch.nn.Module:
+    """Build the model of a folder.
+
+    Args:
+        folder: Folder with ``model.py``.
+        options: Attributes of its ``Config``; the rest keep their defaults.
+
+    Raises:
+        ModelError: As :func:`load_model_module`; or what ``build`` gives is not a module that
+            states what it predicts.
+    """
+    module = load_model_module(folder)
+    model: torch.nn.Module = module.build(module.Config(**options))
+    check_attributes(model)
+    return model
 
 
 def check_attributes(model: object) -> None:

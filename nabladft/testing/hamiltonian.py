@@ -84,6 +84,22 @@ def check_hamiltonian_model(
             check.continuity()
 
 
+def batch_with_blocks(
+    molecules: Sequence[Molecule], basis_set: str, orbital_order: str, *, dtype: torch.dtype
+) -> Batch:
+    """Put molecules into a batch with blocks and without labels.
+
+    Args:
+        molecules: At least one.
+        basis_set: Of the blocks.
+        orbital_order: Of the blocks.
+        dtype: Of the positions.
+    """
+    batch = batch_of(molecules, dtype=dtype)
+    blocks = block_layout(batch.atomic_numbers, batch.atom_offsets, basis_set, orbital_order)
+    return dataclasses.replace(batch, blocks=blocks)
+
+
 class _Check:
     """A prepared copy of the model in one precision, and the promises one by one."""
 
@@ -207,15 +223,11 @@ class _Check:
         return np.stack(self._call(moved))
 
     def _batch(self, molecules: Sequence[Molecule]) -> Batch:
-        batch = batch_of(molecules, dtype=self._dtype)
-        blocks = block_layout(
-            batch.atomic_numbers, batch.atom_offsets, self._basis_set, self._order
-        )
-        return dataclasses.replace(batch, blocks=blocks)
+        return batch_with_blocks(molecules, self._basis_set, self._order, dtype=self._dtype)
 
     def _with_made_up_labels(self, batch: Batch) -> Batch:
         assert batch.blocks is not None
-        values = torch.from_numpy(self._rng.normal(0.0, 0.1, batch.blocks.n_values))
+        values = torch.from_numpy(self._rng.normal(0.0, 0.02, batch.blocks.n_values))
         values = symmetrise_diagonal(values, batch.blocks).to(self._dtype)
         return dataclasses.replace(batch, labels={"hamiltonian": values})
 
