@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 LossKind = Literal["mse", "mae", "huber", "mse+mae", "rmse+mae"]
 Logger = Literal["tensorboard", "wandb"]
-Precision = Literal["32-true", "64-true", "bf16-mixed", "16-mixed"]
+Precision = Literal["32-true", "64-true", "bf16-mixed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +147,8 @@ class TrainingConfig:
         gradient_clip: Largest norm of the gradient of all parameters; None does not clip.
         precision: Numbers of the network.
         accelerator: Kind of device; ``auto`` is ``cuda`` where there is one.
-        devices: Number of processes, each with one device.
+        devices: Number of processes on each machine, each with one device.
+        nodes: Number of machines; start the same command on each with ``torchrun`` or SLURM.
         strategy: ``auto`` is one process for one device, else DDP.
         num_workers: Processes that load data, for each device.
         in_memory: Whether to read all data before training; by default when they are small.
@@ -171,6 +172,7 @@ class TrainingConfig:
     precision: Precision = "32-true"
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     devices: PositiveInt = 1
+    nodes: PositiveInt = 1
     strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true"] = "auto"
     num_workers: NotNegativeInt = 0
     in_memory: bool | None = None

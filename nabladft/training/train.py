@@ -292,10 +292,12 @@ def _launch(config: TrainingConfig) -> Fabric:
             "Set training.devices, or training.accelerator=cpu."
         )
         raise ConfigError(message)
-    strategy = "ddp" if config.strategy == "auto" and config.devices > 1 else config.strategy
+    is_distributed = config.devices * config.nodes > 1
+    strategy = "ddp" if config.strategy == "auto" and is_distributed else config.strategy
     fabric = Fabric(
         accelerator=accelerator,
         devices=config.devices,
+        num_nodes=config.nodes,
         strategy=strategy,
         precision=config.precision,
     )

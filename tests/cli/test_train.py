@@ -45,6 +45,12 @@ class Elements(torch.nn.Module):
 def build(config):
     return Elements(config)
 '''
+INTERRUPT = """    def forward(self, batch):
+        import pathlib, signal
+        if self.training and pathlib.Path("press").exists():
+            pathlib.Path("press").unlink()
+            signal.raise_signal(signal.SIGINT)
+"""
 CONFIG = "[training]\nmax_epochs = 3\nbatch_size = 2\n[training.optimizer]\nlearning_rate = 0.05\n"
 
 
@@ -135,6 +141,21 @@ def test_bad_input_is_one_message_and_exit_code_2(world, capsys, arguments, mess
     assert code == 2
     assert message in said
     assert "Traceback" not in said
+
+
+def test_ctrl_c_saves_and_the_same_command_continues(world, capsys):
+    interrupting = MODEL.replace("    def forward(self, batch):\n", INTERRUPT)
+    (world / "my_model" / "model.py").write_text(interrupting)
+    (world / "press").touch()
+
+    first = main([*TRAIN])
+    said = capsys.readouterr().err
+    second = main([*TRAIN])
+
+    assert (first, second) == (130, 0)
+    assert "then saving" in said
+    assert "run the same command again" in said
+    assert "finished: 3 epochs, 6 steps" in capsys.readouterr().out
 
 
 def test_an_unknown_part_is_refused(world, capsys):
