@@ -1,0 +1,136 @@
+"""The contract of Hamiltonian models on a small version, and what is special here."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from nabladft.data.blocks import diagonal_mask, symmetrise_diagonal
+from nabladft.errors import ConfigError, InputError, UnsupportedElementError
+from nabladft.models.contract import load_model_folder
+from nabladft.testing import check_hamiltonian_model
+from nabladft.testing.hamiltonian import batch_with_blocks
+from nabladft.testing.molecules import MOLECULES, Molecule
+
+FOLDER = Path(__file__).parent
+SMALL = {"lmax": 2, "channels": 4, "bottleneck": 4, "n_layers": 2, "n_radial": 8, "cutoff": 8.0}
+
+
+def build(**options):
+    torch.manual_seed(0)
+    return load_model_folder(FOLDER, SMALL | options)
+
+
+def batch(molecules=MOLECULES, *, order="ascending", dtype=torch.float64):
+    return batch_with_blocks(molecules, "def2-svp", order, dtype=dtype)
+
+
+def labelled(values_of):
+    """A batch whose labels are a function of its blocks."""
+    one = batch()
+    values = symmetrise_diagonal(values_of(one), one.blocks)
+    return dataclasses.replace(one, labels={"hamiltonian": values})
+
+
+@pytest.mark.parametrize("reference", ["mean", "two_center"])
+def test_contract(reference):
+    check_hamiltonian_model(build(reference=reference, n_pair_layers=2))
+
+
+def test_d_shells_are_equivariant_with_heavy_elements():
+    molecules = [
+        Molecule(np.array([35, 6, 17]), np.array([[0.0, 0.1, 0], [3.6, 0, 0], [5.2, 2.9, 0.4]])),
+        Molecule(np.array([16, 9]), np.array([[0.0, 0, 0.2], [0.3, 3.0, 0]])),
+    ]
+
+    check_hamiltonian_model(build(lmax=3, n_pair_layers=1), molecules=molecules)
+
+
+def test_preparing_on_constants_predicts_them_before_training():
+    """Labels that are a multiple of one on each element are all reference."""
+
+    def values_of(one):
+        position = one.blocks.value_position
+        on_diagonal = diagonal_mask(one.blocks) & (position[0] == position[1])
+        element = one.atomic_numbers[one.blocks.pairs[0, one.blocks.value_pair]]
+        return torch.where(on_diagonal, -0.5 * element.double(), torch.zeros(()).double())
+
+    data = labelled(values_of)
+    model = build(n_pair_layers=1).double()
+
+    model.prepare([data])
+
+    predicted = model.double()(data)["hamiltonian"]
+    assert (predicted - data.labels["hamiltonian"]).abs().max() < 1e-3
+
+
+def test_training_approaches_another_model_and_reaches_every_parameter():
+    data = batch(dtype=torch.float32)
+    target = build(n_pair_layers=1)(data)["hamiltonian"].detach()
+    torch.manual_seed(6)
+    model = load_model_folder(FOLDER, SMALL | {"n_pair_layers": 1})
+
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(25):
+        optimizer.zero_grad()
+        loss = (model(data)["hamiltonian"] - target).abs().mean()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+
+    assert losses[-1] < 0.7 * losses[0]
+    gradients = {name: p.grad for name, p in model.named_parameters()}
+    dead = [name for name, g in gradients.items() if g is None or not bool(g.abs().sum() > 0)]
+    assert dead == []
+
+
+def test_preparing_changes_nothing_but_buffers_and_keeps_the_precision():
+    data = labelled(lambda one: torch.ones(one.blocks.n_values).double())
+    model = build(n_pair_layers=1)
+    before = {name: p.clone() for name, p in model.named_parameters()}
+
+    model.prepare([data])
+
+    assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+def test_paper_size_can_be_stated():
+    import tomllib
+
+    options = tomllib.loads((FOLDER / "paper.toml").read_text())["model"]
+
+    model = load_model_folder(FOLDER, options)
+
+    # README.md quotes this number.
+    assert sum(p.numel() for p in model.parameters()) == 30_442_629
+
+
+def test_unknown_element_is_refused():
+    model = build(n_pair_layers=1, elements=(1, 6))
+
+    with pytest.raises(UnsupportedElementError, match=r"has no N, O\. It was built for H, C"):
+        model(batch(dtype=torch.float32))
+
+
+def test_another_orbital_order_is_refused():
+    with pytest.raises(InputError, match="order 'psi4'"):
+        build(n_pair_layers=1)(batch(order="psi4", dtype=torch.float32))
+
+
+def test_batch_without_blocks_is_refused():
+    with pytest.raises(InputError, match="Use a HamiltonianDataset"):
+        build(n_pair_layers=1)(dataclasses.replace(batch(), blocks=None))
+
+
+def test_too_small_a_degree_is_refused():
+    with pytest.raises(ConfigError, match="Choose a larger lmax"):
+        build(lmax=1, n_pair_layers=1)
+
+
+def test_more_pair_layers_than_layers_are_refused():
+    with pytest.raises(ConfigError, match="1 to n_layers = 2, got 3"):
+        build(n_pair_layers=3)
