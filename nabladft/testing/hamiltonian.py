@@ -205,8 +205,9 @@ class _Check:
         if jumps.any():
             k = int(np.argmax(np.where(jumps, last, 0.0)))
             message = (
-                f"The matrix jumps by {last[k]:.1e} hartree where an atom is {far[k]:.2f} bohr "
-                "away. Let every function of a distance fade out before its cutoff."
+                f"The matrix of a molecule jumps by {last[k]:.1e} hartree where its last atom is "
+                f"{far[k]:.2f} bohr from the first. Let every function of a distance fade out "
+                "before its cutoff."
             )
             raise ModelError(message)
 
