@@ -159,8 +159,8 @@ def draw(records: Sequence[Conformation]) -> None:
     series = {name: (unit, values) for name, unit, values in distributions(records)}
     groups = {"conformers (ETKDG)": ~is_displaced, "thermal": is_displaced}
     unit, above = series["energy above the molecule's lowest"]
-    _overlaid(axes[0, 2], {label: above[mask] for label, mask in groups.items()})
-    axes[0, 2].set(xlabel=f"energy above the molecule's lowest, {unit}", ylabel="conformations")
+    _overlaid(axes[0, 2], {k: above[mask & (above > 0)] for k, mask in groups.items()})
+    axes[0, 2].set(xlabel=f"energy above the lowest, {unit}", ylabel="other conformations")
     forces = {
         label: np.concatenate(
             [
