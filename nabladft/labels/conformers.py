@@ -125,7 +125,7 @@ def make_geometries(molecule: InputMolecule, settings: GeometrySettings) -> list
     ]
 
 
-def embed(molecule: InputMolecule, settings: GeometrySettings) -> Any:  # noqa: ANN401
+def embed(molecule: InputMolecule, settings: GeometrySettings) -> Any:
     """Embed conformers of a molecule.
 
     Returns:
@@ -154,7 +154,7 @@ def embed(molecule: InputMolecule, settings: GeometrySettings) -> Any:  # noqa: 
     return mol
 
 
-def cluster_centroids(mol: Any) -> list[int]:  # noqa: ANN401
+def cluster_centroids(mol: Any) -> list[int]:
     """Choose distinct conformers.
 
     Args:
@@ -184,7 +184,7 @@ def cluster_centroids(mol: Any) -> list[int]:  # noqa: ANN401
     return [identifiers[cluster[0]] for cluster in clusters[:n_kept]]
 
 
-def _without_carbon_hydrogens(mol: Any) -> Any:  # noqa: ANN401
+def _without_carbon_hydrogens(mol: Any) -> Any:
     chem = load_rdkit()
     editable = chem.RWMol(mol)
     for atom in reversed(list(mol.GetAtoms())):
@@ -195,5 +195,5 @@ def _without_carbon_hydrogens(mol: Any) -> Any:  # noqa: ANN401
     return skeleton
 
 
-def _positions(mol: Any, conformer_id: int) -> FloatArray:  # noqa: ANN401
+def _positions(mol: Any, conformer_id: int) -> FloatArray:
     return np.array(mol.GetConformer(conformer_id).GetPositions()) / BOHR_IN_ANGSTROM

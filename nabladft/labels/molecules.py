@@ -140,7 +140,7 @@ def canonical_smiles(smiles: str) -> str:
     return str(chem.MolToSmiles(mol))
 
 
-def load_rdkit() -> Any:  # noqa: ANN401 - RDKit is not typed
+def load_rdkit() -> Any:
     """Import ``rdkit.Chem`` with its messages silenced, or say how to install it.
 
     Raises:

@@ -116,7 +116,7 @@ class NormalModes:
         return bool(ratio.min() > _CLOSEST and bonds.min() > lower and bonds.max() < upper)
 
 
-def find_normal_modes(mol: Any, conformer_id: int = -1) -> NormalModes:  # noqa: ANN401
+def find_normal_modes(mol: Any, conformer_id: int = -1) -> NormalModes:
     """Relax a conformer in a force field and find its vibrations.
 
     Args:
@@ -166,7 +166,7 @@ def find_normal_modes(mol: Any, conformer_id: int = -1) -> NormalModes:  # noqa:
     raise LabelError(message)
 
 
-def _force_field(mol: Any) -> tuple[str, Any]:  # noqa: ANN401
+def _force_field(mol: Any) -> tuple[str, Any]:
     from rdkit.Chem import MolToSmiles, rdForceFieldHelpers  # noqa: PLC0415
 
     if rdForceFieldHelpers.MMFFHasAllMoleculeParams(mol):
@@ -181,7 +181,7 @@ def _force_field(mol: Any) -> tuple[str, Any]:  # noqa: ANN401
     return name, field
 
 
-def _hessian(field: Any, positions: FloatArray) -> FloatArray:  # noqa: ANN401
+def _hessian(field: Any, positions: FloatArray) -> FloatArray:
     """Differentiate the gradient numerically; hartree/bohr^2 from kcal/mol and angstrom."""
     flat = positions.ravel()
     rows = []
@@ -193,7 +193,7 @@ def _hessian(field: Any, positions: FloatArray) -> FloatArray:  # noqa: ANN401
     return np.asarray((hessian + hessian.T) / 2)
 
 
-def _gradient(field: Any, positions: FloatArray) -> FloatArray:  # noqa: ANN401
+def _gradient(field: Any, positions: FloatArray) -> FloatArray:
     # RDKit keeps the distances of earlier positions and would mix them in: gradients off by 100 %.
     field.Initialize()
     return np.array(field.CalcGrad(positions.tolist()))

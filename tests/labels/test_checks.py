@@ -45,7 +45,7 @@ def test_input_that_cannot_be_labelled_is_refused(numbers, positions, charge, me
 
 
 def test_an_element_outside_the_basis_set_is_named():
-    with pytest.raises(UnsupportedElementError, match="^I has no shells"):
+    with pytest.raises(UnsupportedElementError, match=r"^I has no shells"):
         check_input(np.array([53, 1]), np.array([[0.0, 0, 0], [0, 0, 3]]))
 
 

@@ -51,7 +51,7 @@ MAX_CYCLES: Final = 100
 COARSE_ENERGY_CONVERGENCE: Final = 1e-5
 COARSE_GRADIENT_CONVERGENCE: Final = 1e-3
 #: From this many atoms on, iterating on a coarse grid first saves time.
-COARSE_FROM_ATOMS: Final = 20
+COARSE_FROM_ATOMS: Final = 8
 #: Hartree; orbitals are held apart by this when plain DIIS has failed.
 LEVEL_SHIFT: Final = 0.3
 
