@@ -3,7 +3,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements/constraints.txt
+# pip would warn of what schnetpack declares but does not import, see requirements/schnetpack.sh.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts \
+  --constraint requirements/constraints.txt
 DATA ?= nano
 
 # One thread for each numerical library of a worker; parallelism comes from processes.
@@ -42,7 +44,8 @@ wheel-test: wheel  ## install the wheel into a fresh environment outside the clo
 	bash requirements/try-wheel.sh $(PYTHON)
 
 nano: $(VENV)/.train  ## make the embedded data set again from its list of molecules (hours of DFT)
-	$(BIN)/nabladft label nabladft/datasets/nano.smi --out nano-again
+	$(BIN)/nabladft label nabladft/datasets/nano.smi --out nano-again --name nano --conformations 4 \
+	  --displaced 0.5 --temperature 300 --seed 1 --compact --licence CC0-1.0 --workers 2 --limit 315
 
 clean:  ## remove what can be made again, but no runs
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache

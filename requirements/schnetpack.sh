@@ -7,8 +7,8 @@ set -euo pipefail
 python=${1:?usage: schnetpack.sh PYTHON}
 
 if "$python" -c 'import sys; sys.exit(sys.version_info >= (3, 12))'; then
-  "$python" -m pip install --quiet --disable-pip-version-check \
+  "$python" -m pip install --quiet --disable-pip-version-check --no-warn-conflicts \
     --constraint "$(dirname "$0")/constraints.txt" --editable ".[schnetpack]"
-  "$python" -m pip install --quiet --disable-pip-version-check \
+  "$python" -m pip install --quiet --disable-pip-version-check --no-warn-conflicts \
     --no-deps --ignore-requires-python "schnetpack==2.2.0"
 fi

@@ -123,6 +123,6 @@ def load_backend(name: str, **options: Any) -> LabelBackend:
     try:
         module = importlib.import_module(f"{backends.__name__}.{name}")
     except ImportError as error:
-        raise missing_extra(f"Labelling with {name}", "labels", error) from error
+        raise missing_extra(f"Labelling with {name}", "label", error) from error
     backend: LabelBackend = module.create_backend(**options)
     return backend
