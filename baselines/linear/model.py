@@ -1,6 +1,6 @@
 """Linear regression on the composition: the energy that needs no geometry.
 
-E = Σ_Z n_Z c_Z, so the forces, its gradient, are exactly zero.
+E = Σ_Z n_Z c_Z does not depend on the positions, so it has nothing to say about forces.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Config:
 class Linear(torch.nn.Module):
     """Energies per element, fitted in closed form; no parameters for an optimiser."""
 
-    predicts = frozenset({"formation_energy", "forces"})
+    predicts = frozenset({"formation_energy"})
 
     def __init__(self, config: Config) -> None:
         """See the class."""
@@ -46,11 +46,8 @@ class Linear(torch.nn.Module):
         self.composition.fit(batches)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Predict ``formation_energy`` (n,) in hartree and ``forces`` (n_atoms_total, 3)."""
-        return {
-            "formation_energy": self.composition(batch),
-            "forces": torch.zeros_like(batch.positions),
-        }
+        """Predict ``formation_energy`` (n,) in hartree."""
+        return {"formation_energy": self.composition(batch)}
 
 
 def build(config: Config) -> Linear:
