@@ -177,11 +177,12 @@ class QHNet(nn.Module):
         Args:
             batches: The training split; it is visited twice.
         """
+        dtype = self.embedding.weight.dtype
         with torch.no_grad():
             self.double()
             self.reference.fit(_samples(batches, self.expansion, self.config))
             self._fit_scales(_samples(batches, self.expansion, self.config))
-            self.to(torch.get_default_dtype())
+            self.to(dtype)
 
     def _features(self, graph: Graph) -> tuple[Tensor, Tensor]:
         """Features of atoms and of ordered pairs of atoms, over the irreps of a block."""

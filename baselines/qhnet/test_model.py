@@ -62,7 +62,7 @@ def test_preparing_on_constants_predicts_them_before_training():
 
     model.prepare([data])
 
-    predicted = model.double()(data)["hamiltonian"]
+    predicted = model(data)["hamiltonian"]
     assert (predicted - data.labels["hamiltonian"]).abs().max() < 1e-3
 
 
@@ -87,15 +87,28 @@ def test_training_approaches_another_model_and_reaches_every_parameter():
     assert dead == []
 
 
-def test_preparing_changes_nothing_but_buffers_and_keeps_the_precision():
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_preparing_changes_nothing_but_buffers_and_keeps_the_precision(dtype):
     data = labelled(lambda one: torch.ones(one.blocks.n_values).double())
-    model = build(n_pair_layers=1)
+    model = build(n_pair_layers=1).to(dtype)
     before = {name: p.clone() for name, p in model.named_parameters()}
 
     model.prepare([data])
 
     assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
-    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert {p.dtype for p in model.parameters()} == {dtype}
+
+
+def test_mixed_precision_is_near_full_precision():
+    model = build(n_pair_layers=1)
+    one = batch(dtype=torch.float32)
+
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = model(one)["hamiltonian"].float()
+
+    with torch.no_grad():
+        full = model(one)["hamiltonian"]
+    assert (mixed - full).abs().mean() < 0.05 * full.abs().mean()
 
 
 def test_paper_size_can_be_stated():

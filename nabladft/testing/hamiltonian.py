@@ -120,7 +120,6 @@ class _Check:
         self._model = copy.deepcopy(model).to(dtype)
         if isinstance(self._model, Preparable):
             self._model.prepare([self._with_made_up_labels(self._batch(self._molecules))])
-            self._model.to(dtype)
         self._model.eval()
 
     def output(self) -> None:
