@@ -13,13 +13,24 @@ import sys
 from typing import TYPE_CHECKING
 
 from nabladft import __version__
-from nabladft.errors import NablaDFTError
+from nabladft.errors import NablaDFTError, missing_extra
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 #: Verbs in the order of a user's way: look at data, make data, train, score.
 VERBS = ("info", "label", "split", "train", "predict", "evaluate", "benchmark")
+
+#: Which extra of the package installs an optional module.
+_EXTRAS = {
+    "torch": "train",
+    "lightning": "train",
+    "e3nn": "train",
+    "matplotlib": "train",
+    "schnetpack": "schnetpack",
+    "pyscf": "label",
+    "rdkit": "chem",
+}
 
 _EPILOG = """\
 examples:
@@ -70,6 +81,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if args.debug:
             raise
         _complain(f"error: {_describe(error)}")
+        return 2
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get((error.name or "").split(".")[0])
+        if args.debug or extra is None:
+            raise
+        _complain(f"error: {missing_extra(f'`nabladft {args.verb}`', extra, error)}")
         return 2
 
 

@@ -57,9 +57,10 @@ def failing(error):
         (InputError("No such thing: x."), 2, "error: No such thing: x."),
         (OSError(errno.ENOSPC, "No space left on device", "out.h5"), 2, "Free some space"),
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "a.db"), 2, "a.db"),
+        (ModuleNotFoundError("No module named 'torch'", name="torch"), 2, "nabladft[train]"),
         (KeyboardInterrupt(), 130, "run the same command again to continue"),
     ],
-    ids=["package error", "disk full", "missing file", "Ctrl-C"],
+    ids=["package error", "disk full", "missing file", "missing extra", "Ctrl-C"],
 )
 def test_errors_become_one_message_and_a_code(error, code, message, monkeypatch, capsys):
     monkeypatch.setattr("nabladft.cli.info.run", failing(error))
