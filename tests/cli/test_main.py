@@ -25,7 +25,8 @@ def help_of(*arguments):
 def test_help_lists_every_verb_and_examples():
     text = help_of()
 
-    assert [verb for verb in VERBS if f"\n    {verb} " not in text] == []
+    listed = {line.split()[0] for line in text.splitlines() if line.startswith("    ")}
+    assert set(VERBS) <= listed
     assert "examples:" in text
 
 
@@ -40,7 +41,7 @@ def test_every_verb_has_examples_that_parse(verb):
 
     assert examples
     for example in examples:
-        command = shlex.split(example.split("   ")[0])[1:]
+        command = shlex.split(example.split("   ")[0].split(" | ")[0])[1:]
         build_parser().parse_args(command)
 
 
