@@ -314,7 +314,7 @@ class Convolution(nn.Module):
         weights = self.weights(inner, receiver, sender, radial)
         gated = self.gate(features)
         sent = self.before(cut(gated, self.irreps_in))
-        weights = weights.view(len(receiver), self.product.n_paths, -1)
+        weights = weights.view(len(receiver), self.product.n_paths, features.shape[2])
         messages = self.product(sent.index_select(0, sender), directions, weights)
         summed = messages.new_zeros(len(features), *messages.shape[1:])
         summed = summed.index_add(0, receiver, messages) / torch.sqrt(mean_neighbours)
@@ -395,7 +395,7 @@ class PairInteraction(nn.Module):
         weights = self.weights(inner, first, second, radial)
         gated = self.gate(features)
         ready = self.before(cut(gated, self.nodes))
-        weights = weights.view(len(first), self.product.n_paths, -1)
+        weights = weights.view(len(first), self.product.n_paths, features.shape[2])
         products = self.product(
             ready.index_select(0, first), ready.index_select(0, second), weights
         )
@@ -483,7 +483,9 @@ class ElementWeights(nn.Module):
         ready = self.before(cut(features, self.irreps))
         coefficients = []
         for k, part in enumerate(cut(ready, self.irreps)):
-            matrix = weights[k].index_select(0, types).view(len(types), self.bottleneck, -1)
+            matrix = (
+                weights[k].index_select(0, types).view(len(types), self.bottleneck, self.widths[k])
+            )
             value = (part @ matrix) / self.bottleneck**0.5
             if k == 0:
                 value = value + self.bias(table).index_select(0, types)[:, None]

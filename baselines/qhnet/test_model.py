@@ -99,6 +99,17 @@ def test_preparing_changes_nothing_but_buffers_and_keeps_the_precision(dtype):
     assert {p.dtype for p in model.parameters()} == {dtype}
 
 
+def test_a_single_atom_has_no_pairs_and_is_isotropic():
+    model = build(n_pair_layers=1, lmax=2)
+    oxygen = Molecule(np.array([8]), np.zeros((1, 3)))
+
+    with torch.no_grad():
+        values = model(batch([oxygen], dtype=torch.float32))["hamiltonian"].reshape(14, 14)
+
+    assert values[:3, 3:].abs().max() < 1e-6
+    assert (values[3:6, 3:6] - values[3, 3] * torch.eye(3)).abs().max() < 1e-6
+
+
 def test_mixed_precision_is_near_full_precision():
     model = build(n_pair_layers=1)
     one = batch(dtype=torch.float32)

@@ -64,8 +64,10 @@ class _Product(nn.Module):
         """
         sizes = [i.dim * count for i, count in zip(self.out, self.multiplicities, strict=True)]
         return [
-            part.reshape(len(values), irrep.dim, -1)
-            for irrep, part in zip(self.out, torch.split(values, sizes, dim=1), strict=True)
+            part.reshape(len(values), irrep.dim, count * values.shape[2])
+            for irrep, count, part in zip(
+                self.out, self.multiplicities, torch.split(values, sizes, dim=1), strict=True
+            )
         ]
 
     def _component_paths(self) -> list[int]:
@@ -106,7 +108,7 @@ class HarmonicsProduct(_Product):
         table = _coupling_table(*self._key, features.dtype, features.device)
         n_left, n_right, n_out = table.shape
         matrix = harmonics @ table.transpose(0, 1).reshape(n_right, n_left * n_out)
-        coupled = matrix.view(-1, n_left, n_out).transpose(1, 2) @ features
+        coupled = matrix.view(len(features), n_left, n_out).transpose(1, 2) @ features
         return coupled * weights.index_select(1, self._path)
 
 
@@ -153,7 +155,9 @@ class ChannelProduct(_Product):
         n, _, channels = left.shape
         coupled = []
         for (i, j), numbers in self._by_pair.items():
-            outer = (firsts[i][:, :, None] * seconds[j][:, None, :]).reshape(n, -1, channels)
+            outer = (firsts[i][:, :, None] * seconds[j][:, None, :]).reshape(
+                n, self.left[i].dim * self.right[j].dim, channels
+            )
             degrees = tuple(self._degrees[number] for number in numbers)
             table = _pair_table(self.left[i].l, self.right[j].l, degrees, left.dtype, left.device)
             coupled.append(table @ outer)
