@@ -13,7 +13,7 @@ core       core Hamiltonian: kinetic energy plus attraction by the nuclei, no el
 
 A guess need not be precise in what it integrates: Coulomb and exchange are fitted in a small
 auxiliary basis and the functional is integrated on a coarse grid. Against the fine settings of the
-labels this moves a guess by 0.2 millihartree, where guesses are 10 millihartree from the truth.
+labels this moves a guess by some 0.2 millihartree, where guesses are 10 from the truth.
 """
 
 from __future__ import annotations
