@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 #: Hidden width of the networks that give the weights of a product.
 _WEIGHT_WIDTH: Final = 32
-#: What the network adds to a pair's block is scaled by exp(-decay r); 1/bohr. Chosen, not tuned: the
+#: What the network adds to a pair is scaled by exp(-decay r); 1/bohr. Chosen, not tuned: the
 #: residual of the two-centre terms on nano falls off faster, with about 0.6 from 4 to 9 bohr.
 RESIDUAL_DECAY: Final = 0.25
 #: A scale counts as measured from this many blocks on; below, it leans on that of all elements.
