@@ -106,16 +106,21 @@ class InitialGuess(nn.Module):
         Raises:
             InputError: The batch has no blocks, or a molecule has an odd number of electrons.
         """
+        from pyscf import lib  # noqa: PLC0415 - heavy and optional
+
         if batch.blocks is None:
             message = "The batch has no blocks to predict. Use a HamiltonianDataset."
             raise InputError(message)
         bounds = batch.atom_offsets.tolist()
         numbers = batch.atomic_numbers.cpu().numpy()
         positions = batch.positions.detach().cpu().double().numpy()
-        values = [
-            self._blocks(numbers[first:last], positions[first:last], batch.blocks.orbital_order)
-            for first, last in itertools.pairwise(bounds)
-        ]
+        # Threads that wait for each other in molecules this small take longer than one alone, and
+        # many times longer where another program has the second core.
+        with lib.with_omp_threads(1):
+            values = [
+                self._blocks(numbers[first:last], positions[first:last], batch.blocks.orbital_order)
+                for first, last in itertools.pairwise(bounds)
+            ]
         return {"hamiltonian": torch.cat(values).to(batch.positions)}
 
     def _blocks(
