@@ -22,7 +22,7 @@ def test_a_program_that_is_not_installed_says_what_to_install(tmp_path, monkeypa
     (tmp_path / "absent_program.py").write_text("import a_program_nobody_has")
     monkeypatch.setattr(backends, "__path__", [*backends.__path__, str(tmp_path)])
 
-    with pytest.raises(MissingExtraError, match=r"a_program_nobody_has.*nabladft\[labels\]"):
+    with pytest.raises(MissingExtraError, match=r"a_program_nobody_has.*nabladft\[label\]"):
         load_backend("absent_program")
 
 
