@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _WITHOUT_INFLUENCE: Final = (
     "max_minutes",
     "checkpoint_minutes",
+    "cpu_threads",
     "num_workers",
     "in_memory",
     "loggers",

@@ -107,7 +107,7 @@ def train(
     inside = model_folder / config
     recipe = read_recipe(model_folder, inside if inside.is_file() else Path(config), overrides)
     folder = RunFolder(Path(run_folder))
-    with _quiet(), torch.random.fork_rng(devices=[]):
+    with _quiet(), _threads(recipe.training.cpu_threads), torch.random.fork_rng(devices=[]):
         fabric = _launch(recipe.training)
         model = recipe.build()
         session = _Session(fabric, recipe, model, source, split, folder)
@@ -303,6 +303,17 @@ def _launch(config: TrainingConfig) -> Fabric:
     )
     fabric.launch()
     return fabric
+
+
+@contextlib.contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    """Limit the threads of torch's operations for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextlib.contextmanager
