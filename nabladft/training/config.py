@@ -150,8 +150,8 @@ class TrainingConfig:
         devices: Number of processes on each machine, each with one device.
         nodes: Number of machines; start the same command on each with ``torchrun`` or SLURM.
         strategy: ``auto`` is one process for one device, else DDP.
-        cpu_threads: Threads of one operation on the CPU; None is torch's choice, all cores. In models
-            of a few hundred thousand numbers, threads wait for each other longer than they work.
+        cpu_threads: Threads of one operation on the CPU; None is torch's choice, all cores. In
+            small models threads wait for each other longer than they work.
         num_workers: Processes that load data, for each device.
         in_memory: Whether to read all data before training; by default when they are small.
         loggers: Where to write the learning curve besides ``metrics.csv``.
