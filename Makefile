@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-war
 DATA ?= nano
 
 # One thread for each numerical library of a worker; parallelism comes from processes.
-export OMP_NUM_THREADS ?= 2
+export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .PHONY: help install benchmark test test-slow check format wheel wheel-test nano clean
