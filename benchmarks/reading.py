@@ -24,8 +24,8 @@ import numpy as np
 
 from nabladft.chemistry.units import PUBLISHED_BOHR_IN_ANGSTROM
 from nabladft.conformation import Conformation
+from nabladft.storage.formats.published_energy import PublishedEnergySource
 from nabladft.storage.opening import open_source
-from nabladft.storage.published_energy import PublishedEnergySource
 from nabladft.storage.store import Store
 from nabladft.storage.writing import append, create_store
 

@@ -14,12 +14,12 @@ import h5py
 
 from nabladft.errors import FormatError, InputError, StoreError, UnknownNameError
 from nabladft.resources import embedded_datasets
-from nabladft.storage.ase_formats import AseSource
+from nabladft.storage.formats.ase_formats import AseSource
+from nabladft.storage.formats.published_energy import PublishedEnergySource
+from nabladft.storage.formats.published_hamiltonian import PublishedHamiltonianSource
+from nabladft.storage.formats.sqlite_source import SQLITE_MAGIC, first_value, table_columns
 from nabladft.storage.manifest import MANIFEST_NAME
-from nabladft.storage.published_energy import PublishedEnergySource
-from nabladft.storage.published_hamiltonian import PublishedHamiltonianSource
 from nabladft.storage.shards import SHARD_FORMAT
-from nabladft.storage.sqlite_source import SQLITE_MAGIC, first_value, table_columns
 from nabladft.storage.store import Store
 
 if TYPE_CHECKING:

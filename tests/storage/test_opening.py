@@ -9,10 +9,10 @@ import pytest
 import nabladft
 from nabladft.errors import FormatError, InputError, StoreError, UnknownNameError
 from nabladft.storage import opening
-from nabladft.storage.ase_formats import AseSource
+from nabladft.storage.formats.ase_formats import AseSource
+from nabladft.storage.formats.published_energy import PublishedEnergySource
+from nabladft.storage.formats.published_hamiltonian import PublishedHamiltonianSource
 from nabladft.storage.opening import open_source
-from nabladft.storage.published_energy import PublishedEnergySource
-from nabladft.storage.published_hamiltonian import PublishedHamiltonianSource
 from nabladft.storage.store import Store
 from tests.storage.published_files import write_energy_file, write_hamiltonian_file
 

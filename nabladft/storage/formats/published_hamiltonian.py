@@ -24,9 +24,9 @@ from nabladft.errors import FormatError, OrbitalOrderError
 from nabladft.fields import FIELDS
 from nabladft.storage.derived import PUBLISHED_METHOD, derivable_fields, energy_kind
 from nabladft.storage.flat import FlatRecords, Texts, ordered
+from nabladft.storage.formats.sqlite_source import SqliteSource
 from nabladft.storage.ragged import offsets_of
 from nabladft.storage.source import SourceInfo
-from nabladft.storage.sqlite_source import SqliteSource
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

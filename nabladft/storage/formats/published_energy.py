@@ -21,9 +21,9 @@ from nabladft.chemistry.units import PUBLISHED_BOHR_IN_ANGSTROM
 from nabladft.errors import FormatError
 from nabladft.storage.derived import PUBLISHED_METHOD, derivable_fields, energy_kind
 from nabladft.storage.flat import FlatRecords, Texts, ordered
+from nabladft.storage.formats.sqlite_source import SqliteSource
 from nabladft.storage.ragged import offsets_of
 from nabladft.storage.source import SourceInfo
-from nabladft.storage.sqlite_source import SqliteSource
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

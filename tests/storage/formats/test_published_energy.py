@@ -9,7 +9,7 @@ import pytest
 
 from nabladft.chemistry.units import PUBLISHED_BOHR_IN_ANGSTROM as ANGSTROM
 from nabladft.errors import FormatError
-from nabladft.storage.published_energy import PublishedEnergySource
+from nabladft.storage.formats.published_energy import PublishedEnergySource
 from nabladft.storage.store import Store
 from nabladft.storage.writing import append, create_store
 from tests.storage.published_files import METADATA, execute, write_energy_file

@@ -5,7 +5,7 @@ from nabladft.chemistry.elements import isolated_atoms_energy
 from nabladft.chemistry.orbitals import reorder_orbitals
 from nabladft.chemistry.overlap import overlap_matrix
 from nabladft.errors import FormatError, MissingFieldError, OrbitalOrderError
-from nabladft.storage.published_hamiltonian import PublishedHamiltonianSource
+from nabladft.storage.formats.published_hamiltonian import PublishedHamiltonianSource
 from nabladft.storage.store import Store
 from nabladft.storage.writing import append, create_store
 from tests.storage.published_files import execute, write_hamiltonian_file

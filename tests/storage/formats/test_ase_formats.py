@@ -7,7 +7,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from nabladft.chemistry.units import BOHR_IN_ANGSTROM, HARTREE_IN_EV
 from nabladft.errors import FormatError, MissingFieldError
-from nabladft.storage.ase_formats import AseSource
+from nabladft.storage.formats.ase_formats import AseSource
 
 
 def water(*, labels=True, **info):
