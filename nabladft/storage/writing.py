@@ -113,21 +113,16 @@ def create_store(
         UnknownNameError: A field, codec or basis set does not exist.
     """
     folder = Path(path)
-    bounds: dict[str, float | None] = {}
-    if codec == "compact":
-        bounds = {**DEFAULT_ERROR_BOUNDS, **(error_bounds or {})}
-    elif error_bounds:
-        message = "error_bounds need codec='compact': the plain codec is exact."
-        raise StoreError(message)
-    manifest = Manifest(
+    manifest = describe_store(
         name=name,
-        level_of_theory=dict(level_of_theory),
-        fields=tuple(StoredField(field, codec, bounds.get(field)) for field in fields),
-        geometry=codec,
-        basis_set=None if basis_set is None else basis_set_named(basis_set).name,
+        level_of_theory=level_of_theory,
+        fields=fields,
+        basis_set=basis_set,
         orbital_order=orbital_order,
+        codec=codec,
+        error_bounds=error_bounds,
         licence=licence,
-        details=dict(details or {}),
+        details=details,
     )
     if (folder / MANIFEST_NAME).exists():
         _check_same(folder, manifest, exist_ok=exist_ok)
@@ -142,6 +137,53 @@ def create_store(
         message = f"level_of_theory and details must be JSON ({error})."
         raise StoreError(message) from error
     return folder
+
+
+def describe_store(
+    *,
+    name: str,
+    level_of_theory: Mapping[str, Any],
+    fields: Sequence[str],
+    basis_set: str | None = None,
+    orbital_order: str | None = None,
+    codec: Codec = "plain",
+    error_bounds: Mapping[str, float | None] | None = None,
+    licence: str | None = None,
+    details: Mapping[str, Any] | None = None,
+) -> Manifest:
+    """Make the manifest of a store without records; nothing is written.
+
+    Args:
+        name: As for :func:`create_store`, and so are all others.
+        level_of_theory: What decides the value of a label.
+        fields: Labels that every record will have.
+        basis_set: Basis set of the matrices.
+        orbital_order: Order of the orbitals of the matrices.
+        codec: "plain" or "compact".
+        error_bounds: For the compact codec, largest error by field.
+        licence: Terms of use.
+        details: Anything else worth telling.
+
+    Raises:
+        StoreError: The description contradicts itself.
+        UnknownNameError: A field, codec or basis set does not exist.
+    """
+    bounds: dict[str, float | None] = {}
+    if codec == "compact":
+        bounds = {**DEFAULT_ERROR_BOUNDS, **(error_bounds or {})}
+    elif error_bounds:
+        message = "error_bounds need codec='compact': the plain codec is exact."
+        raise StoreError(message)
+    return Manifest(
+        name=name,
+        level_of_theory=dict(level_of_theory),
+        fields=tuple(StoredField(field, codec, bounds.get(field)) for field in fields),
+        geometry=codec,
+        basis_set=None if basis_set is None else basis_set_named(basis_set).name,
+        orbital_order=orbital_order,
+        licence=licence,
+        details=dict(details or {}),
+    )
 
 
 def _check_same(folder: Path, manifest: Manifest, *, exist_ok: bool) -> None:
