@@ -6,14 +6,14 @@ The layout is described for readers in any language in ``docs/store-format.md``.
 from __future__ import annotations
 
 import hashlib
+from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final
 
 import h5py
 import numpy as np
 
-from nabladft.errors import CorruptStoreError
-from nabladft.fields import FIELDS
+from nabladft.fields import FIELDS, GEOMETRY_FIELDS
 from nabladft.storage.chunks import ChunkedArray
 from nabladft.storage.codecs import (
     read_field,
@@ -24,7 +24,8 @@ from nabladft.storage.codecs import (
 from nabladft.storage.content import content_sum
 from nabladft.storage.flat import FlatRecords, Texts, fields_with_orbitals, values_per_record
 from nabladft.storage.manifest import ShardEntry, StoredField
-from nabladft.storage.ragged import gather, offsets_of
+from nabladft.storage.ragged import Rows, offsets_of
+from nabladft.storage.shard_files import ArrayLayout, LocalShardFile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,12 +34,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from nabladft.storage.manifest import Manifest
+    from nabladft.storage.shard_files import ShardFile
 
     IntArray = NDArray[np.int64]
 
 SHARD_FORMAT: Final = "nabladft-shard"
 SHARD_VERSION: Final = 1
 TEXT_NAMES: Final = ("smiles", "geometry_origin")
+
+#: Arrays that every shard has and that are never packed.
+_INDEX_NAMES: Final = ("molecule_id", "conformation_id", "atom_offsets", "orbital_counts")
 
 #: Data begin at multiples of this, so that memory maps are aligned.
 _ALIGNMENT: Final = 64
@@ -117,44 +122,74 @@ def _write_texts(group: h5py.Group, texts: Sequence[str | None]) -> None:
 class Shard:
     """One open shard.
 
-    Plain fields are views of a memory map; compact ones are unpacked through HDF5.
+    Plain fields are views of a memory map, or ranges of bytes where there is no map; compact ones
+    are unpacked through HDF5. A shard whose arrays are all plain keeps no HDF5 file open.
     """
 
-    def __init__(self, folder: Path, entry: ShardEntry, manifest: Manifest) -> None:
+    def __init__(
+        self, folder: Path, entry: ShardEntry, manifest: Manifest, file: ShardFile | None = None
+    ) -> None:
         """Open a shard.
+
+        Args:
+            folder: Folder of the store.
+            entry: What the manifest says of the shard.
+            manifest: The manifest.
+            file: The shard's bytes, where they are not in ``folder``.
 
         Raises:
             CorruptStoreError: The file is missing, has another size than the manifest says, or is
                 no shard.
         """
-        self.path = folder / entry.file
-        self._manifest = manifest
-        try:
-            size = self.path.stat().st_size
-        except FileNotFoundError:
-            self._refuse("is missing")
-        if size != entry.n_bytes:
-            # Reading a memory map beyond the end of its file would end the process.
-            self._refuse(f"has {size} bytes, the manifest says {entry.n_bytes}")
-        try:
-            self._file = h5py.File(self.path, "r", rdcc_nbytes=0)
-        except OSError as error:
-            self._refuse(f"is not an HDF5 file ({error})")
-        if self._file.attrs.get("format") != SHARD_FORMAT:
-            self._refuse("is not a shard of a store")
-        self._map = np.memmap(self.path, dtype=np.uint8, mode="r")
-        self._views: dict[str, NDArray[Any] | None] = {}
-        self.molecule_id: IntArray = self._whole("molecule_id")
-        self.conformation_id: IntArray = self._whole("conformation_id")
-        self.atom_offsets: IntArray = self._whole("atom_offsets")
-        self.orbital_counts: IntArray = self._whole("orbital_counts")
-        self._offsets: dict[str, IntArray] = {}
+        self.file = LocalShardFile(folder / entry.file, entry.n_bytes) if file is None else file
+        self.n_rows = entry.rows
+        self._how = {name: StoredField(name, manifest.geometry) for name in GEOMETRY_FIELDS}
+        self._how |= {stored.name: stored for stored in manifest.fields}
         self._arrays: dict[str, ChunkedArray] = {}
-        self._orbital_offsets = offsets_of(self.orbital_counts)
-        self._texts: dict[str, tuple[IntArray, list[str]]] = {}
-        counts = {len(self.molecule_id), len(self.conformation_id), len(self.orbital_counts)}
-        if counts != {entry.rows} or len(self.atom_offsets) != entry.rows + 1:
-            self._refuse(f"does not have the {entry.rows} conformations that the manifest says")
+        self._offsets: dict[str, IntArray] = {}
+        self._hdf5: h5py.File | None = self.file.open_hdf5()
+        if self._hdf5.attrs.get("format") != SHARD_FORMAT:
+            self.file.refuse("is not a shard of a store")
+        self._layouts = self._find_layouts(self._hdf5)
+        if None not in self._layouts.values() and all(
+            h.codec == "plain" for h in self._how.values()
+        ):
+            self.close()
+        self._views = {
+            name: None if layout is None else self.file.view(layout)
+            for name, layout in self._layouts.items()
+        }
+        lengths = {name: self._length(name) for name in _INDEX_NAMES}
+        if lengths.pop("atom_offsets") != entry.rows + 1 or set(lengths.values()) != {entry.rows}:
+            self.file.refuse(f"does not have the {entry.rows} conformations that the manifest says")
+
+    @cached_property
+    def molecule_id(self) -> IntArray:
+        """Molecule of each record, shape (n,)."""
+        return self._whole("molecule_id")
+
+    @cached_property
+    def conformation_id(self) -> IntArray:
+        """Conformation of each record, shape (n,)."""
+        return self._whole("conformation_id")
+
+    @cached_property
+    def atom_offsets(self) -> IntArray:
+        """Where the atoms of each record begin, shape (n + 1,)."""
+        return self._whole("atom_offsets")
+
+    @cached_property
+    def orbital_counts(self) -> IntArray:
+        """Number of orbitals of each record, shape (n,)."""
+        return self._whole("orbital_counts")
+
+    def layout(self, name: str) -> ArrayLayout | None:
+        """Say where a plain array is in the file; None when it is packed or not contiguous."""
+        return self._layouts.get(name)
+
+    def view(self, name: str) -> NDArray[Any] | None:
+        """Give a plain array of the file as a view of its memory map; None when it is not that."""
+        return self._views.get(name)
 
     def read(self, rows: IntArray, fields: Sequence[str]) -> FlatRecords:
         """Read records with stored labels, in the sequence of ``rows``, duplicates included.
@@ -166,95 +201,139 @@ class Shard:
         Raises:
             CorruptStoreError: The data cannot be unpacked.
         """
-        starts = self.atom_offsets[rows]
-        n_atoms = self.atom_offsets[rows + 1] - starts
-        geometry = self._manifest.geometry
-        how = {stored.name: stored for stored in self._manifest.fields}
+        singles = Rows(rows, None)
+        atoms = self._atoms(rows)
         sized = bool(fields_with_orbitals(fields))
-        orbitals = self.orbital_counts[rows]
+        orbitals = singles.take(self.orbital_counts) if sized else np.zeros(len(rows), np.int64)
         return FlatRecords(
-            molecule_id=self.molecule_id[rows],
-            conformation_id=self.conformation_id[rows],
-            atom_offsets=offsets_of(n_atoms),
-            atomic_numbers=self._values(
-                StoredField("atomic_numbers", geometry), starts, n_atoms, rows
-            ),
-            positions=self._values(StoredField("positions", geometry), starts, n_atoms, rows),
-            orbital_counts=orbitals if sized else np.zeros(len(rows), dtype=np.int64),
+            molecule_id=self._plain("molecule_id", singles),
+            conformation_id=self._plain("conformation_id", singles),
+            atom_offsets=atoms.offsets,
+            atomic_numbers=self._values("atomic_numbers", atoms, rows),
+            positions=self._values("positions", atoms, rows),
+            orbital_counts=orbitals,
             values={
-                name: self._values(how[name], *self._where(name, rows), rows) for name in fields
+                name: self._values(name, self._where(name, singles, atoms), rows) for name in fields
             },
         )
+
+    def value_offsets(self, name: str) -> IntArray | None:
+        """Where the values of each record begin in the flat array of a field, shape (n + 1,).
+
+        None for a field of the conformation, which has one row per record.
+        """
+        axes = FIELDS[name].shape[:1]
+        if axes == ("n_atoms",):
+            return self.atom_offsets
+        if axes != ("n_orbitals",):
+            return None
+        if name not in self._offsets:
+            nothing = np.zeros(0, dtype=np.int64)
+            self._offsets[name] = offsets_of(
+                values_per_record(name, n_atoms=nothing, n_orbitals=self.orbital_counts)
+            )
+        return self._offsets[name]
+
+    @cached_property
+    def _orbital_offsets(self) -> IntArray:
+        return offsets_of(self.orbital_counts)
 
     def read_texts(self, rows: IntArray) -> Texts:
         """Read the words of records, in the sequence of ``rows``."""
         smiles, origins = (self._text(name, rows) for name in TEXT_NAMES)
         return Texts(smiles=smiles, geometry_origin=origins)
 
-    def _where(self, name: str, rows: IntArray) -> tuple[IntArray, IntArray]:
-        if name not in self._offsets:
-            self._offsets[name] = offsets_of(
-                values_per_record(
-                    name, n_atoms=np.diff(self.atom_offsets), n_orbitals=self.orbital_counts
-                )
-            )
-        offsets = self._offsets[name]
-        return offsets[rows], offsets[rows + 1] - offsets[rows]
+    def close(self) -> None:
+        """Close the HDF5 file; it opens again where it is needed."""
+        self._arrays = {}
+        if self._hdf5 is not None:
+            self._hdf5.close()
+            self._hdf5 = None
 
-    def _values(
-        self, stored: StoredField, starts: IntArray, counts: IntArray, rows: IntArray
-    ) -> NDArray[Any]:
-        dtype = np.dtype(FIELDS[stored.name].dtype)
-        view = self._view(stored.name) if stored.codec == "plain" else None
+    def _atoms(self, rows: IntArray) -> Rows:
+        view = self.view("atom_offsets")
         if view is not None:
-            return gather(view, starts, counts, dtype=dtype)
+            starts = view.take(rows)
+            return Rows(starts, view.take(rows + 1) - starts)
+        pairs = self._plain("atom_offsets", Rows(rows, np.full(len(rows), 2))).reshape(-1, 2)
+        return Rows(pairs[:, 0], pairs[:, 1] - pairs[:, 0])
+
+    def _where(self, name: str, singles: Rows, atoms: Rows) -> Rows:
+        axes = FIELDS[name].shape[:1]
+        if axes == ("n_atoms",):
+            return atoms
+        offsets = self.value_offsets(name)
+        if offsets is None:
+            return singles
+        starts = offsets.take(singles.starts)
+        return Rows(starts, offsets.take(singles.starts + 1) - starts)
+
+    def _values(self, name: str, where: Rows, rows: IntArray) -> NDArray[Any]:
+        stored, dtype = self._how[name], FIELDS[name].dtype
+        if stored.codec == "plain":
+            return self._plain(name, where).astype(dtype, copy=False)
         orbital = (self._orbital_offsets[rows], self.orbital_counts[rows])
-        values = read_field(self._open, stored, starts, counts, orbital)
+        values = read_field(self._open, stored, where.starts, where.counts, orbital)
         return values.astype(dtype, copy=False)
+
+    def _plain(self, name: str, where: Rows) -> NDArray[Any]:
+        """Copy rows of an array that is not packed."""
+        view, layout = self._views[name], self._layouts[name]
+        if view is not None:
+            return where.take(view)
+        if layout is not None:
+            return self.file.read_rows(layout, where.starts, where.counts)
+        return self._open(name).read(where.starts, where.counts)
+
+    def _whole(self, name: str) -> NDArray[Any]:
+        view = self._views[name]
+        if view is not None:
+            return view
+        return self._plain(name, Rows(np.zeros(1, np.int64), np.array([self._length(name)])))
+
+    def _length(self, name: str) -> int:
+        layout = self._layouts[name]
+        return len(self._open_dataset(name)) if layout is None else layout.shape[0]
 
     def _open(self, name: str) -> ChunkedArray:
         if name not in self._arrays:
-            try:
-                self._arrays[name] = ChunkedArray(self._file[name])
-            except KeyError:
-                self._refuse(f"has no {name}")
+            self._arrays[name] = ChunkedArray(self._open_dataset(name))
         return self._arrays[name]
 
-    def _view(self, name: str) -> NDArray[Any] | None:
-        """Map a contiguous dataset, or None when it is not contiguous (somebody repacked it)."""
-        if name not in self._views:
-            try:
-                dataset = self._file[name]
-            except KeyError:
-                self._refuse(f"has no {name}")
-            offset = dataset.id.get_offset()
-            if dataset.size == 0:
-                self._views[name] = np.zeros(dataset.shape, dtype=dataset.dtype)
-            elif offset is None:
-                self._views[name] = None
-            else:
-                self._views[name] = np.ndarray(
-                    dataset.shape, dataset.dtype, buffer=self._map, offset=offset
-                )
-        return self._views[name]
+    def _open_dataset(self, name: str) -> h5py.Dataset:
+        if self._hdf5 is None:
+            self._hdf5 = self.file.open_hdf5()
+        try:
+            return self._hdf5[name]
+        except KeyError:
+            self.file.refuse(f"has no {name}")
 
-    def _whole(self, name: str) -> NDArray[Any]:
-        view = self._view(name)
-        return np.asarray(self._file[name][()] if view is None else view)
+    def _find_layouts(self, hdf5: h5py.File) -> dict[str, ArrayLayout | None]:
+        """Find the plain arrays; None for one that is not contiguous (somebody repacked it)."""
+        names = [name for name, stored in self._how.items() if stored.codec == "plain"]
+        texts = [f"{name}/{part}" for name in TEXT_NAMES for part in ("index", "offsets", "utf8")]
+        layouts: dict[str, ArrayLayout | None] = {}
+        for name in (*_INDEX_NAMES, *names, *texts):
+            try:
+                # The low-level call: the dataset object of h5py costs ten times as much.
+                dataset = h5py.h5d.open(hdf5.id, name.encode())
+            except KeyError:
+                self.file.refuse(f"has no {name}")
+            offset = dataset.get_offset()
+            contiguous = offset is not None or 0 in dataset.shape
+            layouts[name] = (
+                ArrayLayout(offset or 0, dataset.shape, dataset.dtype) if contiguous else None
+            )
+        return layouts
 
     def _text(self, name: str, rows: IntArray) -> list[str | None]:
-        if name not in self._texts:
-            group = self._file[name]
-            utf8 = group["utf8"][()].tobytes()
-            offsets = group["offsets"][()].tolist()
-            table = [utf8[start:stop].decode() for start, stop in pairwise(offsets)]
-            self._texts[name] = (group["index"][()], table)
-        index, table = self._texts[name]
-        return [table[k] if k >= 0 else None for k in index[rows].tolist()]
-
-    def _refuse(self, reason: str) -> NoReturn:
-        message = (
-            f"The shard {self.path} {reason}. Restore it from a copy; if this was a download, "
-            "download it again."
-        )
-        raise CorruptStoreError(message)
+        index = self._plain(f"{name}/index", Rows(rows, None))
+        which, back = np.unique(index[index >= 0], return_inverse=True)
+        bounds = self._plain(f"{name}/offsets", Rows(which, np.full(len(which), 2)))
+        starts, stops = bounds[::2], bounds[1::2]
+        where = Rows(starts, stops - starts)
+        utf8 = self._plain(f"{name}/utf8", where).tobytes()
+        ends = where.offsets.tolist()
+        table = [utf8[start:stop].decode() for start, stop in pairwise(ends)]
+        found = iter(back.tolist())
+        return [table[next(found)] if k >= 0 else None for k in index.tolist()]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
+from collections import OrderedDict
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import apsw
 import numpy as np
@@ -19,6 +19,7 @@ from nabladft.storage.flat_source import FlatSource
 from nabladft.storage.index import INDEX_NAME, Index
 from nabladft.storage.manifest import read_manifest
 from nabladft.storage.ragged import offsets_of, ranges
+from nabladft.storage.shard_files import LocalShardFile
 from nabladft.storage.shards import Shard
 from nabladft.storage.source import SourceInfo
 
@@ -27,9 +28,17 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from nabladft.storage.manifest import Manifest
+    from nabladft.storage.manifest import Manifest, ShardEntry
+    from nabladft.storage.shard_files import ShardFile
 
     IntArray = NDArray[np.int64]
+
+#: Shards open at once. Each holds a file descriptor, of which a process often has only 1,024, and
+#: what it keeps in memory must not grow with the store.
+_OPEN_SHARDS: Final = 384
+
+#: Cached attributes as long as the store.
+_OF_ALL_SHARDS: Final = frozenset({"keys", "n_atoms", "n_orbitals"})
 
 
 class Store(FlatSource):
@@ -54,12 +63,13 @@ class Store(FlatSource):
         self._first_rows: IntArray = offsets_of(
             np.array([shard.rows for shard in self.manifest.shards], dtype=np.int64)
         )
-        self._shards: dict[int, Shard] = {}
+        self._shards: OrderedDict[int, Shard] = OrderedDict()
         self._process = os.getpid()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave open files behind."""
-        return self.__dict__ | {"_shards": {}}
+        """Leave open files behind, and what was read of all shards."""
+        kept = {k: v for k, v in self.__dict__.items() if k not in _OF_ALL_SHARDS}
+        return kept | {"_shards": OrderedDict()}
 
     @cached_property
     def info(self) -> SourceInfo:
@@ -89,7 +99,7 @@ class Store(FlatSource):
         """Number of conformations."""
         return int(self._first_rows[-1])
 
-    @property
+    @cached_property
     def derived_fields(self) -> tuple[str, ...]:
         """Labels that are not on disk but follow from those that are."""
         return self.manifest.derived_names
@@ -145,7 +155,7 @@ class Store(FlatSource):
             try:
                 shard = self._shard(number)
                 rows = np.arange(entry.rows)
-                if hashlib.sha256(shard.path.read_bytes()).hexdigest() != entry.sha256:
+                if shard.file.sha256() != entry.sha256:
                     problems.append(f"{entry.file}: its sha256 is not that of the manifest")
                 elif entry.content_sum != content_sum(
                     shard.read(rows, self.manifest.stored_names),
@@ -240,12 +250,23 @@ class Store(FlatSource):
     def _shard(self, number: int) -> Shard:
         if self._process != os.getpid():
             # After a fork the parent's handles must not be shared: HDF5 keeps a file position.
-            self._shards = {}
+            self._shards = OrderedDict()
             self._process = os.getpid()
-        if number not in self._shards:
+        shard = self._shards.get(number)
+        if shard is None:
             entry = self.manifest.shards[number]
-            self._shards[number] = Shard(self.folder, entry, self.manifest)
-        return self._shards[number]
+            shard = Shard(self.folder, entry, self.manifest, self._open_file(entry))
+            self._shards[number] = shard
+            if len(self._shards) > _OPEN_SHARDS:
+                # Not closed: whoever reads it at this moment holds it.
+                self._shards.popitem(last=False)
+        else:
+            self._shards.move_to_end(number)
+        return shard
+
+    def _open_file(self, entry: ShardEntry) -> ShardFile:
+        """Open the bytes of a shard; a store elsewhere opens them in another way."""
+        return LocalShardFile(self.folder / entry.file, entry.n_bytes)
 
 
 def _concatenate(parts: Sequence[FlatRecords], fields: Sequence[str]) -> FlatRecords:

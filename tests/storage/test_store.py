@@ -1,3 +1,4 @@
+import mmap
 import multiprocessing
 import pickle
 
@@ -137,10 +138,11 @@ def test_missing_smiles_are_not_made_up(new_store, record):
 def test_plain_fields_are_views_of_the_file(new_store, records):
     shard = new_store(records)._shard(0)
 
-    view = shard._view("hamiltonian")
+    view = shard.view("hamiltonian")
 
-    assert isinstance(view.base, np.memmap) or isinstance(view.base.base, np.memmap)
+    assert isinstance(view.base, mmap.mmap)
     assert view.flags.aligned
+    assert not view.flags.writeable
 
 
 def _sum_in_child(store, queue):

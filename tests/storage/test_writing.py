@@ -196,11 +196,10 @@ def test_consolidation_changes_shards_but_not_data(new_store, records):
 
 def test_damaged_store_is_not_consolidated(new_store, records):
     store = new_store(records[:6], records[6:])
-    shard = store._shard(0)
-    offset = shard._file["forces"].id.get_offset()
-    content = bytearray(shard.path.read_bytes())
-    content[offset] ^= 0xFF
-    shard.path.write_bytes(bytes(content))
+    path = store.folder / store.manifest.shards[0].file
+    content = bytearray(path.read_bytes())
+    content[store._shard(0).layout("forces").offset] ^= 0xFF
+    path.write_bytes(bytes(content))
 
     with pytest.raises(CorruptStoreError, match="its records are not those of its manifest"):
         consolidate(store.folder)
