@@ -101,6 +101,16 @@ class ConfigError(NablaDFTError, ValueError):
     """A configuration has an unknown key or a value out of its domain."""
 
 
+class CatalogueError(NablaDFTError, ValueError):
+    """A catalogue file cannot be read, or what it says of a product is wrong."""
+
+
+class NotDownloadedError(NablaDFTError, FileNotFoundError):
+    """A product of the catalogue is not on this machine."""
+
+    __str__ = NablaDFTError.__str__
+
+
 class ModelError(NablaDFTError, ValueError):
     """A model breaks its contract, or a model folder cannot be loaded."""
 
@@ -111,6 +121,45 @@ class RunError(NablaDFTError, RuntimeError):
 
 class PredictionsError(NablaDFTError, ValueError):
     """A predictions file is incomplete, contradictory or belongs to other data."""
+
+
+class TransportError(NablaDFTError, OSError):
+    """Bytes cannot be had from where they are said to be."""
+
+    __str__ = NablaDFTError.__str__
+
+
+class AccessRefusedError(TransportError, PermissionError):
+    """A server refuses to give a file: not public, link expired, region blocked."""
+
+
+class RemoteMissingError(TransportError, FileNotFoundError):
+    """There is no such file at a server or in a folder."""
+
+
+class RemoteChangedError(TransportError):
+    """A file elsewhere is no longer the one that was begun with."""
+
+
+class BadResponseError(TransportError):
+    """A server answers what it was not asked, or contradicts itself."""
+
+
+class ConnectionFailedError(TransportError, ConnectionError):
+    """A connection was not made, broke off or hung; another attempt may succeed."""
+
+    def __init__(self, *arguments: object, retry_after: float | None = None) -> None:
+        """Keep the message, and the seconds that the server asks to wait before the next try."""
+        super().__init__(*arguments)
+        self.retry_after = retry_after
+
+
+class DownloadError(TransportError):
+    """A download cannot begin or go on; what is on disk is kept."""
+
+
+class VerificationError(DownloadError):
+    """A file that was fetched whole is not the file that was promised."""
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
