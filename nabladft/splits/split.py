@@ -1,19 +1,14 @@
-"""The split file: ids by part, how they were chosen, and their hash."""
+"""A split: ids by part, how they were chosen, and their hash."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-from collections import defaultdict
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from nabladft.errors import SplitError, UnknownNameError
-from nabladft.resources import resource_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,9 +22,6 @@ if TYPE_CHECKING:
 TEST_PARTS: Final = ("test_conformations", "test_structures", "test_scaffolds")
 PARTS: Final = ("train", "validation", *TEST_PARTS)
 
-_FORMAT: Final = "nabladft-split"
-_FORMAT_VERSION: Final = 1
-
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Split:
@@ -38,7 +30,8 @@ class Split:
     Attributes:
         name: Name of the split; the file's stem.
         dataset: Name of the data set it belongs to.
-        data_hash: ``data_hash`` of the data it was made for.
+        data_hash: ``data_hash`` of the data it was made for; None for ids alone, which hold for
+            every file with these conformations (energies, Hamiltonians, stores made from either).
         parts: Pairs (molecule_id, conformation_id) of each part, shape (n, 2), sorted.
         recipe: How it was made, for the reader.
         sha256: Hash of the ids of all parts; two splits with the same hash are the same split.
@@ -46,7 +39,7 @@ class Split:
 
     name: str
     dataset: str
-    data_hash: str
+    data_hash: str | None
     parts: Mapping[str, IntArray]
     recipe: Mapping[str, Any] = field(default_factory=dict)
 
@@ -55,14 +48,13 @@ class Split:
         ordered = {}
         for part, keys in self.parts.items():
             pairs = np.asarray(keys, dtype=np.int64).reshape(-1, 2)
-            unique = np.unique(pairs, axis=0)
-            if len(unique) != len(pairs):
-                message = (
-                    f"Split {self.name!r} lists {len(pairs) - len(unique)} ids of {part} twice."
-                )
+            pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+            n_twice = int((np.diff(pairs, axis=0) == 0).all(axis=1).sum())
+            if n_twice:
+                message = f"Split {self.name!r} lists {n_twice} ids of {part} twice."
                 raise SplitError(message)
-            unique.setflags(write=False)
-            ordered[part] = unique
+            pairs.setflags(write=False)
+            ordered[part] = pairs
         object.__setattr__(self, "parts", ordered)
 
     @property
@@ -97,6 +89,9 @@ class Split:
         Raises:
             SplitError: The contents of the data changed, or ids of the split are not in it.
         """
+        if self.data_hash is None:
+            self._check_ids(source)
+            return
         if source.data_hash != self.data_hash:
             message = (
                 f"Split {self.name!r} was made for data {self.dataset!r} with hash "
@@ -106,92 +101,46 @@ class Split:
             )
             raise SplitError(message)
 
-
-def read_split(name_or_path: str | Path) -> Split:
-    """Read a split file by path, or one that comes with the package by name.
-
-    Raises:
-        UnknownNameError: Neither a file nor a known name.
-        SplitError: The file is not a split, or its ids do not match its hash.
-    """
-    path = Path(name_or_path)
-    if not path.is_file():
-        known = {file.stem: file for file in sorted(resource_folder("splits").glob("*.json"))}
-        if str(name_or_path) not in known:
-            raise UnknownNameError("split file or split", str(name_or_path), known)
-        path = known[str(name_or_path)]
-    try:
-        content = json.loads(path.read_text())
-        if content["format"] != _FORMAT or content["format_version"] != _FORMAT_VERSION:
+    def _check_ids(self, source: ConformationSource) -> None:
+        """Refuse data that hold no part whole: a published file holds one part, a store several."""
+        present, *parts = pack_keys(source.keys, *self.parts.values())
+        shares = {
+            part: float(np.isin(keys, present).mean()) if len(keys) else 0.0
+            for part, keys in zip(self.parts, parts, strict=True)
+        }
+        if 1.0 not in shares.values():
+            held = ", ".join(f"{part} {share:.1%}" for part, share in shares.items())
             message = (
-                f"{path}: expected format {_FORMAT} version {_FORMAT_VERSION}, got "
-                f"{content['format']} version {content['format_version']}."
+                f"{source.info.name!r} holds no part of split {self.name!r} whole ({held}). Use "
+                f"data of {self.dataset!r}, or make a split of this data."
             )
             raise SplitError(message)
-        split = Split(
-            name=content["name"],
-            dataset=content["dataset"],
-            data_hash=content["data_hash"],
-            parts={
-                part: np.array(
-                    [(int(m), c) for m, found in ids.items() for c in found], dtype=np.int64
-                )
-                for part, ids in content["parts"].items()
-            },
-            recipe=content["recipe"],
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        if isinstance(error, SplitError):
-            raise
-        message = f"{path} is not a split file: {type(error).__name__} {error}."
-        raise SplitError(message) from error
-    if split.sha256 != content.get("sha256"):
-        message = (
-            f"{path}: the ids have SHA-256 {split.sha256[:12]} but the file says "
-            f"{str(content.get('sha256'))[:12]}. It was edited; make it anew or restore it."
-        )
-        raise SplitError(message)
-    return split
 
 
-def write_split(split: Split, path: str | Path) -> None:
-    """Write a split file in one atomic step."""
-    path = Path(path)
-    parts: dict[str, dict[str, list[int]]] = {}
-    for part, keys in split.parts.items():
-        by_molecule: dict[str, list[int]] = defaultdict(list)
-        for molecule_id, conformation_id in keys.tolist():
-            by_molecule[str(molecule_id)].append(conformation_id)
-        parts[part] = dict(by_molecule)
-    content = {
-        "format": _FORMAT,
-        "format_version": _FORMAT_VERSION,
-        "name": split.name,
-        "dataset": split.dataset,
-        "data_hash": split.data_hash,
-        "recipe": dict(split.recipe),
-        "counts": split.counts(),
-        "sha256": split.sha256,
-        "parts": parts,
-    }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    temporary.write_text(_json_lines(content) + "\n")
-    temporary.replace(path)
+def pack_keys(*tables: IntArray) -> list[IntArray]:
+    """Turn (molecule_id, conformation_id) pairs into one integer each.
 
+    Equal pairs have equal integers, in all tables given, and integers sort as pairs do; they mean
+    nothing beyond one call.
 
-def _json_lines(content: Mapping[str, Any]) -> str:
-    """Write JSON with one molecule a line, so that a change of a split reads well in a diff."""
-    lines = []
-    for key, value in content.items():
-        if key == "parts":
-            blocks = []
-            for part, molecules in value.items():
-                rows = ",\n".join(
-                    f"   {json.dumps(m)}: {json.dumps(c)}" for m, c in molecules.items()
-                )
-                blocks.append(f"  {json.dumps(part)}: {{\n{rows}\n  }}")
-            text = "{\n" + ",\n".join(blocks) + "\n }"
-        else:
-            text = json.dumps(value)
-        lines.append(f" {json.dumps(key)}: {text}")
-    return "{\n" + ",\n".join(lines) + "\n}"
+    Args:
+        tables: Each of shape (n, 2).
+
+    Returns:
+        For each table an array of shape (n,).
+    """
+    pairs = [np.asarray(table, dtype=np.int64).reshape(-1, 2) for table in tables]
+    filled = [table for table in pairs if len(table)]
+    if not filled:
+        return [table[:, 0] for table in pairs]
+    low = np.min([table.min(axis=0) for table in filled], axis=0)
+    high = np.max([table.max(axis=0) for table in filled], axis=0)
+    molecules, conformations = (
+        int(top) - int(bottom) + 1 for bottom, top in zip(low, high, strict=True)
+    )
+    if molecules * conformations < 2**63:
+        return [(table[:, 0] - low[0]) * conformations + (table[:, 1] - low[1]) for table in pairs]
+    # Ids of any size: number the distinct pairs instead.
+    _, numbers = np.unique(np.concatenate(pairs), axis=0, return_inverse=True)
+    ends = np.cumsum([len(table) for table in pairs])[:-1]
+    return [part.astype(np.int64) for part in np.split(numbers.ravel(), ends)]
