@@ -1,0 +1,1 @@
+"""Bytes from elsewhere: HTTP(S), S3, files and folders; ranges, retries, clear failures."""
