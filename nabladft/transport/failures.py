@@ -59,8 +59,10 @@ _LASTING: Final[dict[int, tuple[type[TransportError], str]]] = {
     404: (RemoteMissingError, _GONE),
     407: (
         AccessRefusedError,
-        "{url}: the proxy asks for a user name and password (HTTP 407). Put them into "
-        "HTTPS_PROXY, as http://USER:PASSWORD@HOST:PORT.",
+        (
+            "{url}: the proxy asks for a user name and password (HTTP 407). Put them into "
+            "HTTPS_PROXY, as http://USER:PASSWORD@HOST:PORT."
+        ),
     ),
     410: (RemoteMissingError, _GONE),
     412: (RemoteChangedError, _OTHER),
@@ -116,26 +118,34 @@ _CAUSES: Final[tuple[tuple[frozenset[str], type[NablaDFTError], str], ...]] = (
     (
         frozenset({"ProxyError"}),
         ConnectionFailedError,
-        "{url}: the proxy of HTTPS_PROXY or HTTP_PROXY cannot be used{why}. Correct it, or put the "
-        "host into NO_PROXY.",
+        (
+            "{url}: the proxy of HTTPS_PROXY or HTTP_PROXY cannot be used{why}. Correct it, or put the "
+            "host into NO_PROXY."
+        ),
     ),
     (
         frozenset({"SSLCertVerificationError", "CertificateError"}),
         TransportError,
-        "{url}: the server's certificate is not trusted{why}. If your network inspects TLS, set "
-        "REQUESTS_CA_BUNDLE to its certificate bundle.",
+        (
+            "{url}: the server's certificate is not trusted{why}. If your network inspects TLS, set "
+            "REQUESTS_CA_BUNDLE to its certificate bundle."
+        ),
     ),
     (
         frozenset({"NameResolutionError", "gaierror"}),
         ConnectionFailedError,
-        "{url}: the host name is not found. Check the address, the network and DNS; behind a proxy "
-        "set HTTPS_PROXY.",
+        (
+            "{url}: the host name is not found. Check the address, the network and DNS; behind a proxy "
+            "set HTTPS_PROXY."
+        ),
     ),
     (
         frozenset({"ConnectTimeout", "ConnectTimeoutError"}),
         ConnectionFailedError,
-        "{url}: no connection within the time-out. The server is down or a firewall drops the "
-        "packets; try a mirror (--mirror), or a longer NABLADFT_CONNECT_TIMEOUT.",
+        (
+            "{url}: no connection within the time-out. The server is down or a firewall drops the "
+            "packets; try a mirror (--mirror), or a longer NABLADFT_CONNECT_TIMEOUT."
+        ),
     ),
     (
         frozenset({"ReadTimeout", "ReadTimeoutError", "TimeoutError"}),
