@@ -67,6 +67,10 @@ class FormatError(NablaDFTError, ValueError):
     """A file is not of any format that can be read here."""
 
 
+class ConversionError(NablaDFTError, RuntimeError):
+    """Data cannot be converted, though the source and the target are what they should be."""
+
+
 class StoreError(NablaDFTError, OSError):
     """A store cannot be read or written."""
 
