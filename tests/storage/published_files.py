@@ -28,16 +28,21 @@ CREATE TABLE metadata (id INTEGER PRIMARY KEY, N INTEGER);
 
 
 def write_energy_file(
-    path, records, *, energy="formation_energy", metadata=METADATA, length=ANGSTROM
+    path, records, *, energy="formation_energy", metadata=METADATA, length=ANGSTROM, iterations=None
 ):
-    """Write records as ASE does; ``length`` is one bohr in the unit of length of the file."""
+    """Write records as ASE does; ``length`` is one bohr in the unit of length of the file.
+
+    With ``iterations``, one a record, as the trajectory files are.
+    """
     with ase.db.connect(path, type="db") as database:
-        for record in records:
+        for number, record in enumerate(records):
             atoms = ase.Atoms(numbers=record.atomic_numbers, positions=length * record.positions)
             data = {"energy": [getattr(record, energy)]}
             if record.forces is not None:
                 data["forces"] = record.forces / length
             pairs = {"moses_id": record.molecule_id, "conformation_id": record.conformation_id}
+            if iterations is not None:
+                pairs["iteration"] = iterations[number]
             if record.smiles is not None:
                 pairs["smiles"] = record.smiles
             database.write(atoms, key_value_pairs=pairs, data=data)

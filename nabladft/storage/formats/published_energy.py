@@ -4,6 +4,9 @@ ASE's own columns for energy and forces are empty in these files. The labels are
 blob, in hartree and hartree/angstrom, and the ids and SMILES in ``key_value_pairs``. Positions are
 in angstrom. Reading the blobs directly is some hundred times faster than through ASE.
 
+Files of the first version hold total energies and no forces, and are told by their values. Files of
+trajectories are the same with ``iteration`` among the ids.
+
 Source:
     The file format of ASE's SQLite back end, version 9 (``ase/db/sqlite.py``: ``object_to_bytes``);
     the published files and the code that reads them.
@@ -18,9 +21,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 import numpy as np
 
 from nabladft.chemistry.units import PUBLISHED_BOHR_IN_ANGSTROM
-from nabladft.errors import FormatError
+from nabladft.errors import FormatError, NablaDFTError
 from nabladft.storage.derived import PUBLISHED_METHOD, derivable_fields, energy_kind
 from nabladft.storage.flat import FlatRecords, Texts, ordered
+from nabladft.storage.formats.frames import FRAME_RULE, FRAMES_PER_CONFORMATION, frame_id
+from nabladft.storage.formats.lengths import length_unit
 from nabladft.storage.formats.sqlite_source import SqliteSource
 from nabladft.storage.ragged import offsets_of
 from nabladft.storage.source import SourceInfo
@@ -32,12 +37,11 @@ if TYPE_CHECKING:
 
     IntArray = NDArray[np.int64]
 
-#: Units that the metadata may declare, and the length of one in bohr; angstrom if they say nothing.
-_LENGTHS: Final = {
-    "Ang": 1.0 / PUBLISHED_BOHR_IN_ANGSTROM,
-    "Angstrom": 1.0 / PUBLISHED_BOHR_IN_ANGSTROM,
-    "Bohr": 1.0,
-}
+#: Units of length that the metadata may declare; angstrom if they say nothing.
+_LENGTHS: Final = {"Ang": "angstrom", "Angstrom": "angstrom", "Bohr": "bohr"}
+
+#: Each of them in bohr, with the value of bohr of the program that made the labels.
+_IN_BOHR: Final = {"angstrom": 1.0 / PUBLISHED_BOHR_IN_ANGSTROM, "bohr": 1.0}
 
 #: Rows looked at to tell total from formation energies.
 _SAMPLE: Final = 8
@@ -68,7 +72,9 @@ class PublishedEnergySource(SqliteSource):
                 "format": self.kind,
                 "derived_fields": self.derived_fields,
                 "program": "Psi4 1.5",
-                "length_unit_in_file": self._metadata.get("_distance_unit", "Ang (not declared)"),
+                "length_unit_in_file": self._length_unit,
+                "length_unit_declared": self._metadata.get("_distance_unit"),
+                "frames": FRAME_RULE if self.is_trajectory else None,
                 "bohr_in_angstrom": PUBLISHED_BOHR_IN_ANGSTROM,
             },
             location=self.path,
@@ -80,26 +86,90 @@ class PublishedEnergySource(SqliteSource):
         return derivable_fields(self._stored, method=PUBLISHED_METHOD, elements=self._elements())
 
     @cached_property
+    def is_trajectory(self) -> bool:
+        """Whether the rows are frames of relaxations, told apart by ``iteration``."""
+        if len(self) == 0:
+            return False
+        ((pairs,),) = self.query_rows("key_value_pairs", self.ids[:1].tolist())
+        return "iteration" in self._pairs(int(self.ids[0]), pairs)
+
+    @cached_property
     def keys(self) -> IntArray:
-        """Pairs (moses_id, conformation_id) of all rows, shape (n, 2)."""
-        return self._overview[:, :2]
+        """Pairs (moses_id, conformation_id) of all rows, shape (n, 2).
+
+        Of a trajectory the second is the id of the frame (:mod:`nabladft.storage.formats.frames`).
+        ASE keeps numbers in a narrow table as well, which is a hundredth of the file; only where
+        that table is not complete are the rows themselves gone through.
+
+        Raises:
+            FormatError: A row has no ids, or two frames have the same.
+        """
+        names = self._id_names
+        found = np.full((len(self), len(names)), -1, dtype=np.int64)
+        if "number_key_values" in self.tables:
+            for column, name in enumerate(names):
+                # The plus keeps SQLite from an index that would fetch the rows one by one.
+                query = (
+                    "SELECT id, CAST(value AS INTEGER) FROM number_key_values"  # noqa: S608 - our own names
+                    f" WHERE +key = '{name}'"
+                )
+                ids, values = self.integers(query, 2).T
+                rows = self.rows_with_ids(ids)
+                found[rows[rows >= 0], column] = values[rows >= 0]
+        if (found < 0).any():
+            found = self._ids_in_rows(names)
+        return self._checked_frames(found) if self.is_trajectory else found
 
     @cached_property
     def n_atoms(self) -> IntArray:
-        """Number of atoms of all rows, shape (n,)."""
-        return self._overview[:, 2]
+        """Number of atoms of all rows, shape (n,).
+
+        Raises:
+            FormatError: A row has no atoms.
+        """
+        ids, counts = self.integers("SELECT id, n FROM species", 2).T
+        rows = self.rows_with_ids(ids)
+        found = np.bincount(rows[rows >= 0], weights=counts[rows >= 0], minlength=len(self))
+        empty = np.flatnonzero(found == 0)
+        if len(empty):
+            self.refuse(int(self.ids[empty[0]]), "has no atoms in table 'species'")
+        return found.astype(np.int64)
 
     @cached_property
-    def _overview(self) -> IntArray:
-        query = (
-            "SELECT id, json_extract(key_value_pairs, '$.moses_id'),"
-            " json_extract(key_value_pairs, '$.conformation_id'), natoms FROM systems ORDER BY id"
+    def _id_names(self) -> tuple[str, ...]:
+        frames = ("iteration",) if self.is_trajectory else ()
+        return ("moses_id", "conformation_id", *frames)
+
+    def _ids_in_rows(self, names: tuple[str, ...]) -> IntArray:
+        """Read the ids out of the rows themselves; much slower than the narrow table."""
+        columns = ", ".join(f"coalesce(json_extract(key_value_pairs, '$.{n}'), -1)" for n in names)
+        found = self.integers(f"SELECT {columns} FROM systems ORDER BY id", len(names))  # noqa: S608 - our own names
+        bad = np.flatnonzero((found < 0).any(axis=1))
+        if len(bad):
+            number = int(self.ids[bad[0]])
+            ((pairs,),) = self.query_rows("key_value_pairs", [number])
+            self._key(number, pairs)
+        return found
+
+    def _checked_frames(self, found: IntArray) -> IntArray:
+        """Join conformation and iteration to the ids of frames, each of which is there once."""
+        wrong = np.flatnonzero(found[:, 2] >= FRAMES_PER_CONFORMATION)
+        if len(wrong):
+            self.refuse(int(self.ids[wrong[0]]), f"has iteration {found[wrong[0], 2]}")
+        keys = np.stack(
+            [found[:, 0], (found[:, 1] + 1) * FRAMES_PER_CONFORMATION + found[:, 2]], axis=1
         )
-        rows = list(self.query(query))
-        for number, *values in rows:
-            if None in values:
-                self.refuse(number, "has no moses_id, conformation_id or natoms")
-        return np.array([values for _, *values in rows], dtype=np.int64).reshape(-1, 3)
+        order = np.lexsort((keys[:, 1], keys[:, 0]))
+        same = np.flatnonzero((keys[order[1:]] == keys[order[:-1]]).all(axis=1))
+        if len(same):
+            first, second = sorted(self.ids[order[same[0] : same[0] + 2]].tolist())
+            molecule_id, conformation_id, iteration = found[order[same[0]]].tolist()
+            self.refuse(
+                second,
+                f"has moses_id {molecule_id}, conformation_id {conformation_id} and iteration "
+                f"{iteration}, as the row with id {first} has",
+            )
+        return keys
 
     def read_stored(self, rows: IntArray, fields: Sequence[str]) -> FlatRecords:
         """Read labels that are in the file, converted to atomic units.
@@ -118,8 +188,7 @@ class PublishedEnergySource(SqliteSource):
         for number, (n_atoms, z, r, pairs, *data) in zip(
             ids, self.query_rows(columns, ids), strict=True
         ):
-            if n_atoms is None or len(z or b"") != 4 * n_atoms or len(r or b"") != 24 * n_atoms:
-                self.refuse(number, "has numbers or positions of the wrong size")
+            self._geometry(number, n_atoms, z, r)
             counts.append(n_atoms)
             numbers.append(z)
             positions.append(r)
@@ -147,46 +216,97 @@ class PublishedEnergySource(SqliteSource):
         return self.check_values(flat, ids)
 
     def read_texts(self, indices: Sequence[int] | IntArray) -> Texts:
-        """Read the SMILES; the file does not say how the geometries were made.
+        """Read the SMILES; of a trajectory also the step, as origin of the geometry.
 
         Raises:
             InputError: An index is out of range or not an integer.
         """
-        rows = self.check_rows(indices)
-        ids = self.ids[rows].tolist()
-        pairs = (json.loads(text or "{}") for (text,) in self.query_rows("key_value_pairs", ids))
+        ids = self.ids[self.check_rows(indices)].tolist()
+        pairs = [
+            self._pairs(number, text)
+            for number, (text,) in zip(ids, self.query_rows("key_value_pairs", ids), strict=True)
+        ]
         return Texts(
-            smiles=[pair.get("smiles") for pair in pairs], geometry_origin=[None] * len(ids)
+            smiles=[pair.get("smiles") for pair in pairs],
+            geometry_origin=[
+                f"DFT relaxation, step {pair['iteration']}" if "iteration" in pair else None
+                for pair in pairs
+            ],
         )
 
     @cached_property
     def _metadata(self) -> dict[str, Any]:
+        if "information" not in self.tables:
+            return {}
+        query = "SELECT value FROM information WHERE name = 'metadata'"
+        text = next((row[0] for row in self.query(query)), None)
         try:
-            found = list(self.query("SELECT value FROM information WHERE name = 'metadata'"))
-        except FormatError:
-            return {}  # older files have no such table
-        return cast("dict[str, Any]", json.loads(found[0][0])) if found else {}
+            found = json.loads(text or "{}")
+        except ValueError as error:
+            message = f"{self.path} has metadata that are not JSON ({error}). Download it again."
+            raise FormatError(message) from error
+        return found if isinstance(found, dict) else {}
+
+    @cached_property
+    def _length_unit(self) -> str:
+        """The unit of length: what the bonds of some molecules say, else what is declared.
+
+        Files of the first version declare bohr without having been converted, so a declaration
+        alone is not trusted.
+        """
+        declared = self._metadata.get("_distance_unit", "Ang")
+        if declared not in _LENGTHS:
+            message = (
+                f"{self.path} declares lengths in {declared!r}; known: {', '.join(_LENGTHS)}. "
+                "Correct its metadata."
+            )
+            raise FormatError(message)
+        properties = self._metadata.get("_property_unit_dict") or {}
+        for name, known in {"energy": "Hartree", "forces": f"Hartree/{declared}"}.items():
+            if properties.get(name, known) != known:
+                message = (
+                    f"{self.path} declares {name} in {properties[name]!r}; only {known!r} is "
+                    "known of published files. Convert the file, or correct its metadata."
+                )
+                raise FormatError(message)
+        found = length_unit(*self._sampled_geometries())
+        if found in (None, _LENGTHS[declared]):
+            return _LENGTHS[declared]
+        if "forces" in self._stored:
+            message = (
+                f"{self.path} declares lengths in {declared!r}, but the bonds of its first "
+                f"molecules are as long as in {found}, so the unit of its forces is not known. "
+                "Correct its metadata."
+            )
+            raise FormatError(message)
+        return found
 
     @cached_property
     def _length(self) -> float:
         """The file's unit of length in bohr."""
-        unit = self._metadata.get("_distance_unit", "Ang")
-        properties = self._metadata.get("_property_unit_dict", {})
-        expected = {"energy": ("Hartree",), "forces": (f"Hartree/{unit}",)}
-        for name, known in expected.items():
-            if properties.get(name, known[0]) not in known:
-                message = (
-                    f"{self.path} declares {name} in {properties[name]!r}; only {known[0]!r} is "
-                    "known of published files. Convert the file, or correct its metadata."
-                )
-                raise FormatError(message)
-        if unit not in _LENGTHS:
-            message = (
-                f"{self.path} declares lengths in {unit!r}; known: {', '.join(_LENGTHS)}. "
-                "Correct its metadata."
-            )
-            raise FormatError(message)
-        return _LENGTHS[unit]
+        return _IN_BOHR[self._length_unit]
+
+    def _sampled_geometries(
+        self,
+    ) -> tuple[list[NDArray[np.int32]], list[NDArray[np.float64]]]:
+        molecules, geometries = [], []
+        ids = self.ids[:_SAMPLE].tolist()
+        for number, row in zip(
+            ids, self.query_rows("natoms, numbers, positions", ids), strict=True
+        ):
+            n_atoms, numbers, positions = self._geometry(number, *row)
+            molecules.append(np.frombuffer(numbers, dtype="<i4"))
+            geometries.append(np.frombuffer(positions, dtype="<f8").reshape(n_atoms, 3))
+        return molecules, geometries
+
+    def _geometry(
+        self, number: int, n_atoms: int | None, numbers: bytes | None, positions: bytes | None
+    ) -> tuple[int, bytes, bytes]:
+        """Give the columns back, or refuse those that do not fit together."""
+        numbers, positions = numbers or b"", positions or b""
+        if not n_atoms or len(numbers) != 4 * n_atoms or len(positions) != 24 * n_atoms:
+            self.refuse(number, "has numbers or positions of the wrong size")
+        return n_atoms, numbers, positions
 
     @cached_property
     def _stored(self) -> tuple[str, ...]:
@@ -218,12 +338,27 @@ class PublishedEnergySource(SqliteSource):
                 return tuple(found)
             found.append(int(number))
 
-    def _key(self, number: int, pairs: str | None) -> tuple[int, int]:
+    def _pairs(self, number: int, text: str | None) -> dict[str, Any]:
         try:
-            values = json.loads(pairs or "{}")
-            return int(values["moses_id"]), int(values["conformation_id"])
+            found = json.loads(text or "{}")
+        except ValueError as error:
+            self.refuse(number, f"has key_value_pairs that are not JSON ({error})")
+        return found if isinstance(found, dict) else {}
+
+    def _key(self, number: int, text: str | None) -> tuple[int, int]:
+        pairs = self._pairs(number, text)
+        try:
+            values = [int(pairs[name]) for name in self._id_names]
         except (KeyError, ValueError, TypeError):
-            self.refuse(number, "has no moses_id or conformation_id")
+            self.refuse(number, f"has no {' or '.join(self._id_names)}")
+        if min(values) < 0:
+            self.refuse(number, f"has negative ids: {values}")
+        if not self.is_trajectory:
+            return values[0], values[1]
+        try:
+            return values[0], frame_id(values[1], values[2])
+        except NablaDFTError as error:
+            self.refuse(number, f"cannot be used: {error}".rstrip("."))
 
     def _labels(self, number: int, data: bytes | None, n_atoms: int) -> dict[str, Any]:
         content = self._unpack(number, data, n_atoms)

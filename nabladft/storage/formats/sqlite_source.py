@@ -12,7 +12,7 @@ import apsw
 import numpy as np
 
 from nabladft.chemistry.elements import SYMBOLS
-from nabladft.errors import FormatError, NablaDFTError
+from nabladft.errors import FormatError, MissingFieldError, NablaDFTError
 from nabladft.storage.flat_source import FlatSource
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     IntArray = NDArray[np.int64]
 
 SQLITE_MAGIC: Final = b"SQLite format 3\x00"
+
+#: Rows read at once where all are gone through.
+_STEP: Final = 4096
 
 
 def table_columns(path: Path) -> dict[str, tuple[str, ...]]:
@@ -95,6 +98,7 @@ class SqliteSource(FlatSource):
 
     Attributes:
         path: The file.
+        tables: Columns of each table of the file.
     """
 
     #: Table of the records and the columns that must be there, by table.
@@ -111,7 +115,7 @@ class SqliteSource(FlatSource):
             OSError: The file cannot be read.
         """
         self.path = Path(path)
-        present = table_columns(self.path)
+        self.tables = present = table_columns(self.path)
         for table, columns in self.required.items():
             absent = [name for name in columns if name not in present.get(table, ())]
             if table not in present or absent:
@@ -135,8 +139,72 @@ class SqliteSource(FlatSource):
     @cached_property
     def ids(self) -> IntArray:
         """Ids of the rows in the file, ascending, shape (n,)."""
-        ids = [row[0] for row in self.query(f"SELECT id FROM {self.table}")]  # noqa: S608
-        return np.sort(np.array(ids, dtype=np.int64))
+        return self.ids_of(self.table)
+
+    def smiles(self) -> dict[int, str]:
+        """SMILES of every molecule, by molecule_id; the labels are not read.
+
+        Raises:
+            MissingFieldError: A record comes without SMILES.
+        """
+        found: dict[int, str] = {}
+        for start in range(0, len(self), _STEP):
+            keys = self.keys[start : start + _STEP].tolist()
+            texts = self.read_texts(range(start, start + len(keys)))
+            for (molecule_id, conformation_id), smiles in zip(keys, texts.smiles, strict=True):
+                if smiles is None:
+                    message = f"Conformation {molecule_id}/{conformation_id} has no SMILES."
+                    raise MissingFieldError(message)
+                found[molecule_id] = smiles
+        return found
+
+    def ids_of(self, table: str) -> IntArray:
+        """List the ids of a table, ascending, shape (n,).
+
+        Counting takes an index only, so that the ids of millions of rows without a gap cost a
+        moment and nothing is read of the rows.
+
+        Raises:
+            FormatError: The file is damaged, or an id is not an integer.
+        """
+        query = f"SELECT count(*), min(id), max(id) FROM {table}"  # noqa: S608 - our own names
+        ((n, first, last),) = self.query(query)
+        if n and isinstance(first, int) and last - first + 1 == n:
+            return np.arange(first, last + 1, dtype=np.int64)
+        return np.sort(self.integers(f"SELECT id FROM {table}", 1)[:, 0])  # noqa: S608
+
+    def integers(self, sql: str, n_columns: int) -> IntArray:
+        """Run a query that finds integers, without a Python object for each row found.
+
+        Args:
+            sql: The query.
+            n_columns: How many columns it has.
+
+        Returns:
+            Shape (n, n_columns).
+
+        Raises:
+            FormatError: The file is damaged, or a value is missing or not a number.
+        """
+        row: Any = np.dtype((np.int64, n_columns))
+        try:
+            found: IntArray = np.fromiter(self.query(sql), dtype=row)
+        except NablaDFTError:
+            raise
+        except (TypeError, ValueError, OverflowError) as error:
+            message = f"{self.path} holds something else than integers where ids belong ({error})."
+            raise FormatError(message) from error
+        return found.reshape(-1, n_columns)
+
+    def rows_with_ids(self, ids: IntArray) -> IntArray:
+        """Find the rows of ids, shape (n,); -1 where there is none."""
+        if len(self.ids) == 0 or len(ids) == 0:
+            return np.full(len(ids), -1, dtype=np.int64)
+        if self.ids[-1] - self.ids[0] + 1 == len(self.ids):
+            rows = ids - self.ids[0]
+            return np.where((rows >= 0) & (rows < len(self.ids)), rows, -1)
+        rows = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
+        return np.where(self.ids[rows] == ids, rows, -1)
 
     def query(self, sql: str, bindings: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
         """Run a query on this process's own connection.

@@ -7,11 +7,13 @@ import ase.db
 import numpy as np
 import pytest
 
+import nabladft
 from nabladft.chemistry.units import PUBLISHED_BOHR_IN_ANGSTROM as ANGSTROM
 from nabladft.errors import FormatError
 from nabladft.storage.formats.published_energy import PublishedEnergySource
 from nabladft.storage.store import Store
 from nabladft.storage.writing import append, create_store
+from tests.conftest import SAMPLES
 from tests.storage.published_files import METADATA, execute, write_energy_file
 
 
@@ -237,3 +239,150 @@ def test_file_without_rows_is_refused(energy_file):
 
     with pytest.raises(FormatError, match="holds no conformations"):
         _ = PublishedEnergySource(energy_file).info
+
+
+V1_METADATA = {"_distance_unit": "Bohr", "_property_unit_dict": {"energy": "Hartree"}}
+
+
+@pytest.fixture(scope="module")
+def real():
+    """Five real conformations, of two molecules, with bonds of real length."""
+    return [record.replace(hamiltonian=None) for record in nabladft.open("nano")[4:9]]
+
+
+def test_real_relaxation_file_without_metadata():
+    path = SAMPLES / "optimization_sample.db"
+    if not path.is_file():
+        pytest.skip(f"the published sample {path.name} is not on this machine")
+    source = PublishedEnergySource(path)
+
+    assert source.info.details["length_unit_in_file"] == "angstrom"
+    assert source.info.details["length_unit_declared"] is None
+    assert source.info.fields == ("energy", "formation_energy", "forces")
+    assert source.keys.tolist()[:2] == [[331314, 2], [1144896, 3]]
+    assert source.n_atoms.tolist() == [40, 32, 46, 30, 43]
+    assert [record.n_atoms for record in source] == source.n_atoms.tolist()
+    assert source[0].formation_energy == -6.5379259092101165
+
+
+def test_lengths_in_angstrom_are_seen_though_bohr_is_declared(tmp_path, real):
+    path = write_energy_file(
+        tmp_path / "v1.db",
+        [record.replace(forces=None) for record in real],
+        energy="energy",
+        metadata=V1_METADATA,
+    )
+
+    source = PublishedEnergySource(path)
+
+    assert source.info.details["length_unit_declared"] == "Bohr"
+    assert source.info.details["length_unit_in_file"] == "angstrom"
+    np.testing.assert_allclose(source[2].positions, real[2].positions, rtol=1e-14)
+    assert source[2].energy == real[2].energy
+    assert source[2].formation_energy == pytest.approx(real[2].formation_energy, abs=1e-9)
+
+
+def test_forces_in_a_unit_that_is_not_known_are_refused(tmp_path, real):
+    metadata = V1_METADATA | {"_property_unit_dict": {"forces": "Hartree/Bohr"}}
+    path = write_energy_file(tmp_path / "x.db", real, metadata=metadata)
+
+    with pytest.raises(FormatError, match=r"in 'Bohr', but the bonds .* as long as in angstrom"):
+        PublishedEnergySource(path).read([0])
+
+
+def test_ids_and_sizes_are_those_of_the_rows_where_the_narrow_tables_are_not_whole(
+    energy_file, published
+):
+    whole = PublishedEnergySource(energy_file).keys.tolist()
+    execute(energy_file, "DELETE FROM number_key_values WHERE id = 3 AND key = 'conformation_id'")
+    partial = PublishedEnergySource(energy_file).keys.tolist()
+    execute(energy_file, "DROP TABLE number_key_values")
+    without = PublishedEnergySource(energy_file).keys.tolist()
+
+    assert whole == partial == without == [list(record.key) for record in published]
+
+
+def test_atoms_are_counted_without_reading_the_rows(energy_file, published):
+    execute(energy_file, "UPDATE systems SET numbers = NULL, positions = NULL")
+
+    source = PublishedEnergySource(energy_file)
+
+    assert source.n_atoms.tolist() == [record.n_atoms for record in published]
+    assert source.smiles() == {record.molecule_id: record.smiles for record in published}
+
+
+@pytest.fixture
+def trajectory_file(tmp_path, published):
+    """Steps 0, 1, 12 of conformation 0 of water, and 0 of conformation 1; then one of methane."""
+    frames = [published[0], published[0], published[0], published[4], published[1]]
+    return write_energy_file(tmp_path / "relax.db", frames, iterations=[0, 1, 12, 0, 0])
+
+
+def test_frames_of_a_trajectory_are_records_of_their_own(trajectory_file, tmp_path):
+    source = PublishedEnergySource(trajectory_file)
+
+    assert source.keys.tolist() == [
+        [3, 1_000_000],
+        [3, 1_000_001],
+        [3, 1_000_012],
+        [3, 2_000_000],
+        [11, 1_000_000],
+    ]
+    assert [record.key for record in source] == [tuple(key) for key in source.keys.tolist()]
+    assert source[2].geometry_origin == "DFT relaxation, step 12"
+    assert "iteration" in source.info.details["frames"]
+
+    fields = ("formation_energy", "forces")
+    level = {"method": source.info.method}
+    create_store(tmp_path / "copy", name="copy", level_of_theory=level, fields=fields)
+    append(tmp_path / "copy", source)
+    assert Store(tmp_path / "copy").data_hash == source.data_hash
+
+
+@pytest.mark.parametrize(
+    ("iteration", "match"),
+    [
+        (0, "iteration 0, as the row with id 1 has"),
+        (1_000_000, "iteration 1000000"),
+    ],
+)
+def test_frame_that_is_there_twice_or_out_of_range_is_refused(trajectory_file, iteration, match):
+    sql = "UPDATE number_key_values SET value = ? WHERE id = 2 AND key = 'iteration'"
+    execute(trajectory_file, sql, (iteration,))
+
+    with pytest.raises(FormatError, match=f"row with id 2, has .*{match}"):
+        _ = PublishedEnergySource(trajectory_file).keys
+
+
+def test_frame_without_iteration_is_refused(trajectory_file):
+    execute(trajectory_file, "DELETE FROM number_key_values WHERE id = 2")
+    pairs = '{"moses_id": 3, "conformation_id": 0}'
+    execute(trajectory_file, "UPDATE systems SET key_value_pairs = ? WHERE id = 2", (pairs,))
+    source = PublishedEnergySource(trajectory_file)
+
+    for use in (lambda: source.keys, lambda: source.read([1])):
+        with pytest.raises(FormatError, match=r"row with id 2, has no moses_id .* or iteration"):
+            use()
+
+
+@pytest.mark.parametrize(
+    ("sql", "use", "match"),
+    [
+        (
+            "UPDATE information SET value = '{oh' WHERE name = 'metadata'",
+            lambda source: source.info,
+            "has metadata that are not JSON",
+        ),
+        ("DELETE FROM species WHERE id = 4", lambda source: source.n_atoms, "id 4, has no atoms"),
+        (
+            "UPDATE systems SET key_value_pairs = '{oh' WHERE id = 2",
+            lambda source: source.read_texts([1]),
+            "row with id 2, has key_value_pairs that are not JSON",
+        ),
+    ],
+)
+def test_damage_outside_the_rows_is_refused(energy_file, sql, use, match):
+    execute(energy_file, sql)
+
+    with pytest.raises(FormatError, match=match):
+        use(PublishedEnergySource(energy_file))
