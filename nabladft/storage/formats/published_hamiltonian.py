@@ -1,8 +1,10 @@
 """Reader of the published Hamiltonian files: SQLite tables of float32 blobs.
 
-Atomic units throughout. A missing blob is an absent label, never zeros. The file says nothing of
-the order of the orbitals, nor whether its energies are total or formation energies; both are found
-by looking, once, and reported in ``info``.
+Atomic units throughout. A missing blob is an absent label, never zeros, and so is a column of
+forces or core Hamiltonians in which all of a sample are zeros. Files of the first and the second
+version have the same tables; those of the first have total energies and no forces. The file says
+nothing of the order of the orbitals, nor whether its energies are total or formation energies; both
+are found by looking, once, and reported in ``info``.
 
 Source:
     The table definitions of the published code (``hamiltonian_dataset.py``): Z int32, R (bohr), E
@@ -12,7 +14,7 @@ Source:
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
 import numpy as np
 
@@ -38,6 +40,9 @@ if TYPE_CHECKING:
 #: Column of each label. C is called "core Hamiltonian" in the code and "coefficients" in the
 #: documentation of the published files; in the shipped ones it is empty.
 _COLUMNS: Final = {"forces": "F", "hamiltonian": "H", "overlap": "S", "core_hamiltonian": "C"}
+
+#: Columns that some files hold as zeros instead of leaving them empty.
+_SOMETIMES_ZERO: Final = ("F", "C")
 
 #: Rows looked at to find out which columns are filled and what kind of energy they hold.
 _SAMPLE: Final = 32
@@ -80,6 +85,7 @@ class PublishedHamiltonianSource(SqliteSource):
                 "program": "Psi4 1.5",
                 "precision": "float32",
                 "orbital_order_from": checked,
+                "columns_of_zeros": self._zero_columns,
                 "energy_in_file": next((n for n in self._stored if n.endswith("energy")), None),
             },
             location=self.path,
@@ -91,21 +97,39 @@ class PublishedHamiltonianSource(SqliteSource):
         return derivable_fields(self._stored, method=PUBLISHED_METHOD, elements=self._elements)
 
     @cached_property
+    def ids(self) -> IntArray:
+        """Ids of the rows in the file, ascending, shape (n,).
+
+        They come from the table of ids, a few megabytes, because the matrices make even a count of
+        the rows of ``data`` a walk through the whole file; unless the file itself counts otherwise.
+        """
+        ids = self.ids_of("dataset_ids")
+        return ids if self._declared_size in (None, len(ids)) else self.ids_of(self.table)
+
+    @cached_property
     def keys(self) -> IntArray:
         """Pairs (MOSES_ID, CONFORMER_ID) of all rows, shape (n, 2)."""
-        found = self.query("SELECT id, MOSES_ID, CONFORMER_ID FROM dataset_ids")
-        by_id = {number: key for number, *key in found}
-        for number in self.ids.tolist():
-            if None in by_id.get(number, [None]):
-                self.refuse(number, "has no MOSES_ID and CONFORMER_ID in table 'dataset_ids'")
-        keys = [by_id[number] for number in self.ids.tolist()]
-        return np.array(keys, dtype=np.int64).reshape(-1, 2)
+        columns = "id, coalesce(MOSES_ID, -1), coalesce(CONFORMER_ID, -1)"
+        found = self.integers(f"SELECT {columns} FROM dataset_ids", 3)  # noqa: S608 - our own names
+        rows = self.rows_with_ids(found[:, 0])
+        keys = np.full((len(self), 2), -1, dtype=np.int64)
+        keys[rows[rows >= 0]] = found[rows >= 0, 1:]
+        absent = np.flatnonzero((keys < 0).any(axis=1))
+        if len(absent):
+            self._refuse_ids(int(self.ids[absent[0]]))
+        return keys
 
     @cached_property
     def n_atoms(self) -> IntArray:
-        """Number of atoms of all rows, shape (n,)."""
-        by_id = dict(self.query("SELECT id, length(Z) / 4 FROM data"))
-        return np.array([by_id[number] for number in self.ids.tolist()], dtype=np.int64)
+        """Number of atoms of all rows, shape (n,); of a large file this takes long."""
+        found = self.integers("SELECT id, coalesce(length(Z), 0) / 4 FROM data", 2)
+        rows = self.rows_with_ids(found[:, 0])
+        counts = np.zeros(len(self), dtype=np.int64)
+        counts[rows[rows >= 0]] = found[rows >= 0, 1]
+        empty = np.flatnonzero(counts == 0)
+        if len(empty):
+            self.refuse(int(self.ids[empty[0]]), "is missing, or has no atomic numbers (Z)")
+        return counts
 
     def read_stored(self, rows: IntArray, fields: Sequence[str]) -> FlatRecords:
         """Read labels that are in the file; only their columns are touched.
@@ -131,9 +155,10 @@ class PublishedHamiltonianSource(SqliteSource):
             for name, value in zip(fields, values, strict=True):
                 labels[name].append(self._label(number, name, value, len(atoms), n_orbitals))
         counts = np.array([len(atoms) for atoms in numbers], dtype=np.int64)
+        keys = self._keys_of(rows)
         flat = FlatRecords(
-            molecule_id=self.keys[rows, 0],
-            conformation_id=self.keys[rows, 1],
+            molecule_id=keys[:, 0],
+            conformation_id=keys[:, 1],
             atom_offsets=offsets_of(counts),
             atomic_numbers=np.concatenate([np.zeros(0, dtype=np.int32), *numbers]),
             positions=np.concatenate([np.zeros((0, 3)), *positions]),
@@ -151,31 +176,82 @@ class PublishedHamiltonianSource(SqliteSource):
         n = len(self.check_rows(indices))
         return Texts(smiles=[None] * n, geometry_origin=[None] * n)
 
+    def _keys_of(self, rows: IntArray) -> IntArray:
+        """Give the keys of some rows, without those of all where they are not at hand."""
+        if "keys" in self.__dict__:
+            return self.keys[rows]
+        query = "SELECT MOSES_ID, CONFORMER_ID FROM dataset_ids WHERE id = ?"
+        found = []
+        for number in self.ids[rows].tolist():
+            key = next(self.query(query, (number,)), (None,))
+            if None in key:
+                self._refuse_ids(number)
+            found.append(key)
+        return np.array(found, dtype=np.int64).reshape(-1, 2)
+
+    def _refuse_ids(self, number: int) -> NoReturn:
+        self.refuse(number, "has no MOSES_ID and CONFORMER_ID in table 'dataset_ids'")
+
+    @cached_property
+    def _declared_size(self) -> int | None:
+        """The number of rows that the file says it has."""
+        if "N" not in self.tables.get("metadata", ()):
+            return None
+        return next((row[0] for row in self.query("SELECT N FROM metadata WHERE id = 0")), None)
+
     @cached_property
     def _elements(self) -> tuple[int, ...]:
-        blobs = [blob for (blob,) in self.query("SELECT Z FROM nuclear_charges WHERE id = 0")]
+        blobs = {blob for (blob,) in self.query("SELECT Z FROM nuclear_charges WHERE id = 0")}
         if not blobs:
-            return tuple(sorted({int(z) for n in self.ids.tolist() for z in self._atoms_of(n)}))
-        return tuple(np.unique(np.frombuffer(blobs[0], dtype="<i4")).tolist())
+            blobs = {blob or b"" for (blob,) in self.query("SELECT DISTINCT Z FROM data")}
+        found = np.frombuffer(b"".join(blobs), dtype="<i4")
+        return tuple(np.unique(found).tolist())
 
     @cached_property
     def _stored(self) -> tuple[str, ...]:
-        """Labels in the file, judged by rows spread over all of it."""
+        """Labels in the file: columns that have values in each of some rows spread over it."""
         if len(self) == 0:
             message = f"{self.path} holds no conformations."
             raise FormatError(message)
         self._check_basis_set()
-        spread = np.unique(np.linspace(0, len(self) - 1, _SAMPLE).astype(int))
-        sample = self.ids[spread].tolist()
-        columns = ", ".join(f"{column} IS NOT NULL" for column in _COLUMNS.values())
-        rows = list(self.query_rows(f"Z, E, {columns}", sample))
-        held = [name for k, name in enumerate(_COLUMNS) if all(row[2 + k] for row in rows)]
-        energies = [row[1] for row in rows]
+        rows = self._sampled
+        held = [name for name in _COLUMNS if all(row[name] == "filled" for row in rows)]
+        energies = [row["energy"] for row in rows]
         if None not in energies:
             with self.place():
-                molecules = [self._atoms(n, row[0]) for n, row in zip(sample, rows, strict=True)]
-                held.append(energy_kind(energies, molecules))
+                held.append(energy_kind(energies, [row["atoms"] for row in rows]))
         return ordered(held)
+
+    @cached_property
+    def _zero_columns(self) -> tuple[str, ...]:
+        """Columns that converters filled with zeros, because nothing was there."""
+        return tuple(
+            column
+            for name, column in _COLUMNS.items()
+            if all(row[name] == "zeros" for row in self._sampled)
+        )
+
+    @cached_property
+    def _sampled(self) -> list[dict[str, Any]]:
+        """Energy, atoms and what each column holds ("absent", "zeros", "filled") of some rows."""
+        spread = np.unique(np.linspace(0, len(self) - 1, _SAMPLE).astype(int))
+        sample = self.ids[spread].tolist()
+        states = [
+            f"CASE WHEN {column} IS NULL THEN 'absent'"
+            + (
+                f" WHEN {column} = zeroblob(length({column})) THEN 'zeros'"
+                if column in _SOMETIMES_ZERO
+                else ""
+            )
+            + " ELSE 'filled' END"
+            for column in _COLUMNS.values()
+        ]
+        found = self.query_rows(", ".join(["Z", "E", *states]), sample)
+        return [
+            {"atoms": self._atoms(number, row[0]), "energy": row[1]}
+            | dict(zip(_COLUMNS, row[2:], strict=True))
+            for number, row in zip(sample, found, strict=True)
+        ]
 
     @cached_property
     def _orbital_order(self) -> str:
@@ -205,10 +281,6 @@ class PublishedHamiltonianSource(SqliteSource):
                     f"{DEF2_SVP.name}, the basis set of the published files, has {expected}."
                 )
                 raise FormatError(message)
-
-    def _atoms_of(self, number: int) -> NDArray[np.int32]:
-        ((blob,),) = self.query_rows("Z", [number])
-        return self._atoms(number, blob)
 
     def _atoms(self, number: int, blob: bytes | None) -> NDArray[np.int32]:
         if not blob or len(blob) % 4:

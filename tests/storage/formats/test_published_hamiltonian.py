@@ -201,3 +201,56 @@ def test_file_copied_into_a_store_has_the_same_hash(hamiltonian_file, tmp_path):
     append(tmp_path / "copy", source)
 
     assert Store(tmp_path / "copy").data_hash == source.data_hash
+
+
+def test_first_version_has_total_energies_and_neither_forces_nor_core_hamiltonian(
+    tmp_path, published
+):
+    records = [record.replace(forces=None) for record in published]
+    path = write_hamiltonian_file(tmp_path / "v1.db", records, energy="energy")
+
+    source = PublishedHamiltonianSource(path)
+
+    assert source.info.details["energy_in_file"] == "energy"
+    assert source.info.fields == ("energy", "formation_energy", "hamiltonian", "overlap")
+    assert source[3].forces is None
+
+
+def test_columns_of_zeros_are_absent_and_named(hamiltonian_file):
+    execute(
+        hamiltonian_file, "UPDATE data SET F = zeroblob(length(F)), C = zeroblob(2 * length(H))"
+    )
+
+    source = PublishedHamiltonianSource(hamiltonian_file)
+
+    assert source.info.details["columns_of_zeros"] == ("F", "C")
+    assert source[0].fields == ("energy", "formation_energy", "hamiltonian", "overlap")
+
+
+def test_ids_are_found_without_touching_the_matrices(hamiltonian_file, published):
+    execute(hamiltonian_file, "DELETE FROM data")
+
+    source = PublishedHamiltonianSource(hamiltonian_file)
+
+    assert source.keys.tolist() == [list(record.key) for record in published]
+    with pytest.raises(FormatError, match="row with id 0, is missing"):
+        _ = source.n_atoms
+
+
+def test_ids_with_gaps_and_without_a_declared_size(hamiltonian_file, published):
+    for sql in ("DELETE FROM data WHERE id = 2", "DELETE FROM dataset_ids WHERE id = 2"):
+        execute(hamiltonian_file, sql)
+    execute(hamiltonian_file, "DROP TABLE metadata")
+    kept = [record for k, record in enumerate(published) if k != 2]
+
+    source = PublishedHamiltonianSource(hamiltonian_file)
+
+    assert source.read([4])[0].key == kept[4].key
+    assert source.keys.tolist() == [list(record.key) for record in kept]
+    assert source.n_atoms.tolist() == [record.n_atoms for record in kept]
+
+
+def test_elements_are_those_of_the_rows_where_the_file_lists_none(hamiltonian_file):
+    execute(hamiltonian_file, "DELETE FROM nuclear_charges")
+
+    assert "formation_energy" in PublishedHamiltonianSource(hamiltonian_file).info.fields
