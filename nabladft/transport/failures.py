@@ -119,24 +119,24 @@ _CAUSES: Final[tuple[tuple[frozenset[str], type[NablaDFTError], str], ...]] = (
         frozenset({"ProxyError"}),
         ConnectionFailedError,
         (
-            "{url}: the proxy of HTTPS_PROXY or HTTP_PROXY cannot be used{why}. Correct it, or put the "
-            "host into NO_PROXY."
+            "{url}: the proxy of HTTPS_PROXY or HTTP_PROXY cannot be used{why}. Correct it, or put "
+            "the host into NO_PROXY."
         ),
     ),
     (
         frozenset({"SSLCertVerificationError", "CertificateError"}),
         TransportError,
         (
-            "{url}: the server's certificate is not trusted{why}. If your network inspects TLS, set "
-            "REQUESTS_CA_BUNDLE to its certificate bundle."
+            "{url}: the server's certificate is not trusted{why}. If your network inspects TLS, "
+            "set REQUESTS_CA_BUNDLE to its certificate bundle."
         ),
     ),
     (
         frozenset({"NameResolutionError", "gaierror"}),
         ConnectionFailedError,
         (
-            "{url}: the host name is not found. Check the address, the network and DNS; behind a proxy "
-            "set HTTPS_PROXY."
+            "{url}: the host name is not found. Check the address, the network and DNS; behind a "
+            "proxy set HTTPS_PROXY."
         ),
     ),
     (
