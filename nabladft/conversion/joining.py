@@ -1,0 +1,232 @@
+"""Labels of several sources joined by id: a Hamiltonian file and its energies, say, or a table.
+
+The first source decides which records there are and their geometries; the others add labels that it
+does not have. A record that another source lacks, or has with another geometry, is an error of its
+row: nothing is dropped, and nothing is filled up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from nabladft.conversion.sources import derived_fields
+from nabladft.errors import InputError
+from nabladft.fields import FIELDS
+from nabladft.storage.flat import ordered
+from nabladft.storage.source import ConformationSource, SourceInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from nabladft.conformation import Conformation
+    from nabladft.storage.flat import FlatRecords, Texts
+
+    IntArray = NDArray[np.int64]
+
+#: Largest difference of coordinates, bohr, between two files of the same geometry: the published
+#: Hamiltonian files have float32, the energy files six decimals of an angstrom.
+POSITION_TOLERANCE: Final = 1e-4
+
+
+class JoinedSource(ConformationSource):
+    """A source with labels of others added.
+
+    Args:
+        base: Decides records and geometries.
+        others: Add the labels that those before them do not have.
+
+    Raises:
+        InputError: Two sources are of different methods.
+    """
+
+    def __init__(self, base: ConformationSource, others: Sequence[ConformationSource]) -> None:
+        """Look at what the sources say of themselves."""
+        self.base = base
+        self.others = tuple(others)
+        for other in self.others:
+            methods = {m.lower() for m in (base.info.method, other.info.method) if m is not None}
+            if len(methods) > 1:
+                message = (
+                    f"{base.info.name!r} is {base.info.method}, {other.info.name!r} is "
+                    f"{other.info.method}: labels of different methods are not joined."
+                )
+                raise InputError(message)
+
+    @cached_property
+    def info(self) -> SourceInfo:
+        """What the first source says of itself, with the labels of all."""
+        info = self.base.info
+        added = [name for names in self._added for name in names]
+        matrices = [
+            other.info
+            for other, names in zip(self.others, self._added, strict=True)
+            if any(FIELDS[name].in_orbitals for name in names)
+        ]
+        for theirs in matrices:
+            if info.orbital_order is not None and info.orbital_order != theirs.orbital_order:
+                message = (
+                    f"{info.name!r} has orbital order {info.orbital_order!r}, {theirs.name!r} "
+                    f"{theirs.orbital_order!r}. Convert one of them first."
+                )
+                raise InputError(message)
+            info = replace(info, orbital_order=theirs.orbital_order, basis_set=theirs.basis_set)
+        joined = {
+            other.info.name: list(names)
+            for other, names in zip(self.others, self._added, strict=True)
+        }
+        return replace(
+            info,
+            fields=ordered((*self.base.info.fields, *added)),
+            method=info.method or next((o.info.method for o in self.others if o.info.method), None),
+            details={**info.details, "joined": joined, "derived_fields": self.derived_fields},
+        )
+
+    @cached_property
+    def derived_fields(self) -> tuple[str, ...]:
+        """Labels that follow from others."""
+        found = list(derived_fields(self.base))
+        for other, names in zip(self.others, self._added, strict=True):
+            found += [name for name in derived_fields(other) if name in names]
+        return tuple(found)
+
+    @cached_property
+    def _added(self) -> list[tuple[str, ...]]:
+        held = set(self.base.info.fields)
+        added = []
+        for other in self.others:
+            names = tuple(name for name in other.info.fields if name not in held)
+            held |= set(names)
+            added.append(names)
+        return added
+
+    def __len__(self) -> int:
+        """Number of conformations of the first source."""
+        return len(self.base)
+
+    @property
+    def keys(self) -> IntArray:
+        """Pairs (molecule_id, conformation_id), shape (n, 2)."""
+        return self.base.keys
+
+    @property
+    def n_atoms(self) -> IntArray:
+        """Number of atoms of all records, shape (n,)."""
+        return self.base.n_atoms
+
+    @property
+    def data_hash(self) -> str:
+        """Hashes of all sources: the joined data have no other."""
+        return "+".join(source.data_hash for source in (self.base, *self.others))
+
+    def read_flat(
+        self, indices: Sequence[int] | IntArray, *, fields: Sequence[str] | None = None
+    ) -> FlatRecords:
+        """Read records as flat arrays.
+
+        Args:
+            indices: Rows of the first source.
+            fields: Labels to read; None reads all.
+
+        Raises:
+            InputError: Another source lacks a record, or has another geometry.
+        """
+        names = self.check_fields(fields)
+        rows = self.check_rows(indices)
+        flat = self.base.read_flat(rows, fields=[n for n in names if n in self.base.info.fields])
+        values = dict(flat.values)
+        counts = flat.orbital_counts
+        for k, added in enumerate(self._added):
+            wanted = [name for name in added if name in names]
+            if not wanted:
+                continue
+            other = self.others[k].read_flat(self._rows_in(k, rows), fields=wanted)
+            self._check_geometry(k, flat, other)
+            values |= other.values
+            counts = np.maximum(counts, other.orbital_counts)
+        return replace(flat, values={name: values[name] for name in names}, orbital_counts=counts)
+
+    def read(
+        self, indices: Sequence[int] | IntArray, *, fields: Sequence[str] | None = None
+    ) -> list[Conformation]:
+        """Read records.
+
+        Args:
+            indices: Rows of the first source.
+            fields: Labels to read; None reads all.
+        """
+        from nabladft.storage.flat import unflatten  # noqa: PLC0415 - rarely needed here
+
+        return unflatten(
+            self.read_flat(indices, fields=fields),
+            self.read_texts(indices),
+            basis_set=self.info.basis_set,
+            orbital_order=self.info.orbital_order,
+        )
+
+    def read_texts(self, indices: Sequence[int] | IntArray) -> Texts:
+        """Read SMILES and origin of the geometry; SMILES may come from any of the sources."""
+        rows = self.check_rows(indices)
+        texts = self.base.read_texts(rows)
+        for k, other in enumerate(self.others):
+            if None not in texts.smiles:
+                break
+            found = other.read_texts(self._rows_in(k, rows)).smiles
+            texts = replace(
+                texts, smiles=[a or b for a, b in zip(texts.smiles, found, strict=True)]
+            )
+        return texts
+
+    def _rows_in(self, k: int, rows: IntArray) -> IntArray:
+        position = self._positions[k]
+        keys = [(int(m), int(c)) for m, c in np.asarray(self.base.keys)[rows]]
+        for key in keys:
+            if key not in position:
+                message = f"Conformation {key[0]}/{key[1]} is not in {self.others[k].info.name!r}."
+                raise InputError(message)
+        return np.array([position[key] for key in keys], dtype=np.int64)
+
+    @cached_property
+    def _positions(self) -> list[Mapping[tuple[int, int], int]]:
+        return [
+            {(int(m), int(c)): row for row, (m, c) in enumerate(other.keys)}
+            for other in self.others
+        ]
+
+    def _check_geometry(self, k: int, mine: FlatRecords, theirs: FlatRecords) -> None:
+        if np.array_equal(mine.atomic_numbers, theirs.atomic_numbers) and np.array_equal(
+            mine.atom_offsets, theirs.atom_offsets
+        ):
+            gap = float(np.abs(mine.positions - theirs.positions).max(initial=0.0))
+            if gap <= POSITION_TOLERANCE:
+                return
+            reason = f"coordinates that differ by {gap:.1e} bohr"
+        else:
+            reason = "other atoms"
+        message = (
+            f"{self.others[k].info.name!r} has {reason} from those of {self.base.info.name!r} (in "
+            f"conformations from {mine.molecule_id[0]}/{mine.conformation_id[0]} on)."
+        )
+        raise InputError(message)
+
+
+def join_sources(
+    base: ConformationSource, others: Sequence[ConformationSource], summary: str | None
+) -> ConformationSource:
+    """Join labels of other sources, and of a table of properties, by id.
+
+    Raises:
+        InputError: They do not fit together.
+    """
+    joined = JoinedSource(base, others) if others else base
+    return joined if summary is None else _with_summary(joined, summary)
+
+
+def _with_summary(base: ConformationSource, summary: str) -> ConformationSource:
+    message = f"The table {summary} cannot be joined to {base.info.name!r} yet."
+    raise InputError(message)
