@@ -308,8 +308,8 @@ class _Reader:
     def _check_product(self, where: str, product: Product) -> None:
         if "/" in product.file_name or product.file_name in ("", ".", ".."):
             self._refuse(where, f"file_name must be a plain name, got {product.file_name!r}")
-        if not product.urls and not product.embedded:
-            self._refuse(where, "has no url")
+        if not product.urls and not product.embedded and not product.notes:
+            self._refuse(where, "has no url; if the address is unknown, say so in notes")
         for exact in ("n_bytes", "n_conformations"):
             about = f"{exact}_about"
             if getattr(product, exact) is not None and getattr(product, about) is not None:

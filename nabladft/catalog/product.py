@@ -3,8 +3,8 @@
 Example:
     >>> from nabladft.catalog.catalogue import load_catalogue
     >>> product = load_catalogue().get("hamiltonian/train-tiny")
-    >>> product.n_bytes, product.n_conformations
-    (15118426112, 12145)
+    >>> product.n_conformations, product.n_bytes, product.n_bytes_about
+    (12145, None, 15118426112)
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ KINDS: Final = {
     "summary": "table of properties",
     "geometries": "geometries",
     "wavefunctions": "Psi4 wavefunctions",
+    "splits": "indices of splits",
     "store": "store",
 }
 
