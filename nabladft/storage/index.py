@@ -1,131 +1,111 @@
 """The SQLite index of a store: which molecules and conformations it holds, and where.
 
-The index holds nothing that the shards do not say, so it can always be rebuilt. Reading records
-does not need it; looking for molecules and refusing duplicates does.
+The index holds nothing that the shards do not say (but tags, which are carried over), so it can
+always be rebuilt. Reading records does not need it; looking for molecules and refusing duplicates
+does. Questions in words are the business of :mod:`nabladft.queries`.
 
 Example:
-    Molecules with a benzene ring and more than three conformations::
+    Molecules with a benzene scaffold and more than three conformations::
 
-        SELECT smiles, count(*) FROM molecules JOIN conformations USING (molecule_id)
-        WHERE scaffold = 'c1ccccc1' GROUP BY molecule_id HAVING count(*) > 3;
+        SELECT molecules.smiles, count(*)
+        FROM scaffolds JOIN molecules USING (scaffold) JOIN conformations USING (molecule_id)
+        WHERE scaffolds.smiles = 'c1ccccc1' GROUP BY molecule_id HAVING count(*) > 3;
 """
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import apsw
 import numpy as np
 
-from nabladft.chemistry.elements import formula
-from nabladft.chemistry.scaffolds import inchikey_of, scaffold_of
-from nabladft.errors import InputError, MissingExtraError, StoreError
-from nabladft.storage.derived import derive, stored_fields_for
+from nabladft.chemistry.basis import DEF2_SVP, basis_set_named
+from nabladft.errors import InputError, StoreError
+from nabladft.storage.derived import PUBLISHED_METHOD
+from nabladft.storage.index_building import IndexBuilder, Level
+from nabladft.storage.index_reading import Index
+from nabladft.storage.index_rows import energy_of, rows_of_shard, rows_of_source
+from nabladft.storage.index_schema import (
+    INDEX_NAME,
+    PAGE_BYTES,
+    SMALL_PAGE_BYTES,
+    create_tables,
+)
 from nabladft.storage.locking import store_lock
 from nabladft.storage.manifest import read_manifest
-from nabladft.storage.shards import Shard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
-    from nabladft.storage.flat import FlatRecords
+    from numpy.typing import NDArray
+
+    from nabladft.storage.index_building import Progress
     from nabladft.storage.manifest import Manifest
+    from nabladft.storage.source import ConformationSource
 
-INDEX_NAME: Final = "index.sqlite"
+    IntArray = NDArray[np.int64]
 
-_SCHEMA: Final = """
-CREATE TABLE shards (
-    shard INTEGER PRIMARY KEY,           -- position in the manifest
-    file TEXT NOT NULL,
-    sha256 TEXT NOT NULL
-);
-CREATE TABLE molecules (
-    molecule_id INTEGER PRIMARY KEY,
-    smiles TEXT,
-    inchikey TEXT,                       -- null without RDKit, and so is scaffold
-    formula TEXT NOT NULL,
-    scaffold TEXT                        -- Bemis-Murcko; empty for acyclic molecules
-);
-CREATE TABLE conformations (
-    molecule_id INTEGER NOT NULL REFERENCES molecules,
-    conformation_id INTEGER NOT NULL,
-    n_atoms INTEGER NOT NULL,
-    n_orbitals INTEGER,
-    energy REAL,                         -- total, hartree
-    geometry_origin TEXT,
-    shard INTEGER NOT NULL REFERENCES shards,
-    row INTEGER NOT NULL,                -- within the shard
-    PRIMARY KEY (molecule_id, conformation_id)
-) WITHOUT ROWID;
-CREATE INDEX molecules_by_inchikey ON molecules (inchikey);
-CREATE INDEX molecules_by_scaffold ON molecules (scaffold);
-"""
+__all__ = [
+    "INDEX_NAME",
+    "Index",
+    "index_source",
+    "rebuild_index",
+    "tag_conformations",
+    "update_index",
+]
+
+#: Up to this many rows, a build is so short that it need not be able to go on after a stop.
+_SMALL: Final = 100_000
+
+#: Kibibytes of pages that a build keeps in memory.
+_CACHE_KIB: Final = 256 * 1024
+
+_BUILDING: Final = f".{INDEX_NAME}.building"
+_STAGING: Final = f".{INDEX_NAME}.staging"
 
 
-class Index:
-    """The index of a store, open for reading; nothing on disk changes."""
+def rebuild_index(
+    folder: Path | str, *, processes: int = 1, progress: Progress | None = None
+) -> None:
+    """Make the index anew from the shards, in one atomic step; the old one serves until then.
 
-    def __init__(self, folder: Path) -> None:
-        """Open.
+    Memory does not grow with the store, and a build that was stopped goes on where it was.
 
-        Raises:
-            StoreError: There is no index, or it cannot be read.
-        """
-        self.path = folder / INDEX_NAME
-        try:
-            self.connection = apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READONLY)
-        except apsw.Error as error:
-            message = (
-                f"{self.path} cannot be opened ({error}). Call rebuild_index({str(folder)!r})."
-            )
-            raise StoreError(message) from error
-
-    def close(self) -> None:
-        """Close."""
-        self.connection.close()
-
-    def holds(self, key: tuple[int, int]) -> bool:
-        """Say whether a conformation is in the store."""
-        query = "SELECT 1 FROM conformations WHERE molecule_id = ? AND conformation_id = ?"
-        return self.connection.execute(query, key).fetchone() is not None
-
-    def smiles_of(self, molecule_id: int) -> str | None:
-        """Give the SMILES of a molecule; None when it is not in the store or has none."""
-        query = "SELECT smiles FROM molecules WHERE molecule_id = ?"
-        row = self.connection.execute(query, (molecule_id,)).fetchone()
-        return None if row is None else row[0]
-
-    def shards(self) -> list[tuple[str, str]]:
-        """List file and sha256 of the shards that the index covers, in row order."""
-        query = "SELECT file, sha256 FROM shards ORDER BY shard"
-        return [(str(file), str(sha256)) for file, sha256 in self.connection.execute(query)]
-
-    def keys(self) -> list[tuple[int, int]]:
-        """List (molecule_id, conformation_id) in row order of the store."""
-        query = "SELECT molecule_id, conformation_id FROM conformations ORDER BY shard, row"
-        return [(int(m), int(c)) for m, c in self.connection.execute(query)]
-
-
-def rebuild_index(folder: Path) -> None:
-    """Make the index anew from the shards.
+    Args:
+        folder: A store.
+        processes: How many processes RDKit may use besides this one; 1 uses this one only.
+        progress: Called with what is being done, how much of it is done, and how much there is.
 
     Raises:
         StoreError: The folder is no store, or is being written.
         CorruptStoreError: A shard cannot be read.
         OSError: The disk is full or not writable.
     """
+    folder = Path(folder)
     with store_lock(folder):
-        _remove(folder)
-        update_index(folder, read_manifest(folder))
+        _rebuild(folder, read_manifest(folder), processes=processes, progress=progress)
 
 
-def update_index(folder: Path, manifest: Manifest) -> None:
+def update_index(
+    folder: Path,
+    manifest: Manifest,
+    *,
+    processes: int = 1,
+    progress: Progress | None = None,
+) -> None:
     """Bring the index up to the manifest; the caller holds the store's lock.
 
-    Shards that the index does not know yet are added. An index that is damaged, or knows shards
-    that are not in the manifest, is made anew.
+    Shards that the index does not know yet are added. An index that is damaged, of another version,
+    or knows shards that are not in the manifest, is made anew.
+
+    Args:
+        folder: Of the store.
+        manifest: Of the store.
+        processes: How many processes RDKit may use besides this one; 1 uses this one only.
+        progress: Called with what is being done, how much of it is done, and how much there is.
 
     Raises:
         StoreError: The index cannot be written; the store itself is untouched.
@@ -133,19 +113,15 @@ def update_index(folder: Path, manifest: Manifest) -> None:
     """
     known = _known_shards(folder)
     listed = [(shard.file, shard.sha256) for shard in manifest.shards]
-    if known is None or known != listed[: len(known)]:
-        _remove(folder)
-        known = None
-    if known is not None and len(known) == len(listed):
-        return
+    new_rows = sum(shard.rows for shard in manifest.shards[len(known or ()) :])
     try:
-        with _writing(folder) as connection:
-            if known is None:
-                connection.execute(_SCHEMA)
-            for position in range(len(known or ()), len(listed)):
-                _add_shard(connection, folder, manifest, position)
+        if known is None or known != listed[: len(known)] or new_rows > _SMALL:
+            _rebuild(folder, manifest, processes=processes, progress=progress)
+        elif len(known) < len(listed):
+            _extend(folder, manifest, len(known), processes=processes)
     except apsw.Error as error:
-        _remove(folder)
+        for name in (INDEX_NAME, f"{INDEX_NAME}-journal"):
+            (folder / name).unlink(missing_ok=True)
         message = (
             f"{folder / INDEX_NAME} cannot be written ({error}). The records are safe; free some "
             f"space, then call rebuild_index({str(folder)!r})."
@@ -153,91 +129,239 @@ def update_index(folder: Path, manifest: Manifest) -> None:
         raise StoreError(message) from error
 
 
-def _known_shards(folder: Path) -> list[tuple[str, str]] | None:
-    """List the shards in the index, or None when there is no index that can be used."""
-    if not (folder / INDEX_NAME).is_file():
-        return None
+def tag_conformations(folder: Path | str, name: str, keys: IntArray) -> None:
+    """Give a name to some conformations of a store, for queries (``tag = 'name'``).
+
+    A tag of the same name is replaced. Tags stay when the store is appended to or its index is
+    rebuilt; they are no part of the data and do not change its hash.
+
+    Args:
+        folder: A store.
+        name: Of the tag.
+        keys: Pairs (molecule_id, conformation_id), shape (n, 2).
+
+    Raises:
+        InputError: A conformation is not in the store.
+        StoreError: The index is missing or cannot be written.
+    """
+    folder = Path(folder)
+    with store_lock(folder):
+        with Index(folder) as index:
+            absent = np.flatnonzero(index.rows_of(keys) < 0)
+        if len(absent):
+            first = tuple(np.asarray(keys)[absent[0]].tolist())
+            message = (
+                f"{len(absent)} of {len(keys)} conformations of tag {name!r} are not in {folder}; "
+                f"the first is molecule_id {first[0]}, conformation_id {first[1]}."
+            )
+            raise InputError(message)
+        with _changing(folder) as connection:
+            connection.execute("INSERT OR IGNORE INTO tags (name) VALUES (?)", (name,))
+            ((tag,),) = connection.execute("SELECT tag FROM tags WHERE name = ?", (name,))
+            connection.execute("DELETE FROM tagged WHERE tag = ?", (tag,))
+            connection.executemany(
+                "INSERT OR IGNORE INTO tagged VALUES (?, ?, ?)",
+                ((tag, m, c) for m, c in np.asarray(keys, dtype=np.int64).tolist()),
+            )
+
+
+def index_source(
+    source: ConformationSource,
+    path: Path,
+    *,
+    processes: int = 1,
+    progress: Progress | None = None,
+) -> None:
+    """Make an index of any source, in a file of its own, in one atomic step.
+
+    Args:
+        source: The data; all of it is read.
+        path: File to make.
+        processes: How many processes RDKit may use besides this one; 1 uses this one only.
+        progress: Called with what is being done, how much of it is done, and how much there is.
+
+    Raises:
+        OSError: The disk is full or not writable.
+    """
+    info = source.info
+    level = _level(info.basis_set, info.method, info.fields)
+    building = path.with_name(f".{path.name}.{os.getpid()}.building")
     try:
-        index = Index(folder)
+        connection = apsw.Connection(str(building))
         try:
-            return index.shards()
+            connection.execute("PRAGMA synchronous = OFF; PRAGMA journal_mode = OFF")
+            is_small = len(source) <= _SMALL
+            create_tables(connection, page_bytes=SMALL_PAGE_BYTES if is_small else PAGE_BYTES)
+            builder = IndexBuilder(connection, level, staging="")
+            with connection:
+                for rows in rows_of_source(source):
+                    builder.add(rows)
+                    _tell(progress, "rows", rows.first_row + len(rows), len(source))
+            _complete(connection, builder, processes=processes, progress=progress)
         finally:
-            index.close()
-    except (StoreError, apsw.Error):
-        return None
+            connection.close()
+        _move_into_place(building, path)
+    finally:
+        building.unlink(missing_ok=True)
 
 
-def _remove(folder: Path) -> None:
-    for name in (INDEX_NAME, f"{INDEX_NAME}-journal"):
+def _rebuild(
+    folder: Path, manifest: Manifest, *, processes: int, progress: Progress | None
+) -> None:
+    building, staging = folder / _BUILDING, folder / _STAGING
+    total = manifest.n_conformations
+    is_small = total <= _SMALL
+    connection = _open_building(folder, manifest, is_small=is_small)
+    try:
+        # A small build is done again from the start; its file is forced to disk before it counts.
+        connection.execute(f"PRAGMA synchronous = {'OFF' if is_small else 'NORMAL'}")
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        level = _level_of(manifest)
+        builder = IndexBuilder(connection, level, staging="" if is_small else str(staging))
+        ((done,),) = connection.execute("SELECT count(*) FROM shards")
+        for position in range(done, len(manifest.shards)):
+            with connection:
+                _add_shard(connection, builder, folder, manifest, position)
+            _tell(progress, "rows", sum(s.rows for s in manifest.shards[: position + 1]), total)
+        _complete(connection, builder, processes=processes, progress=progress)
+        with connection:
+            _carry_tags(connection, folder)
+    finally:
+        connection.close()
+    _move_into_place(building, folder / INDEX_NAME)
+    for name in (_STAGING, f"{_STAGING}-journal", f"{_BUILDING}-journal"):
         (folder / name).unlink(missing_ok=True)
 
 
+def _open_building(folder: Path, manifest: Manifest, *, is_small: bool) -> apsw.Connection:
+    """Open the file of a build that was stopped, if it is of this store; else a new one."""
+    building, staging = folder / _BUILDING, folder / _STAGING
+    if not is_small and building.exists() and staging.exists():
+        try:
+            with Index.of_file(building) as stopped:
+                done = stopped.shards()
+            if done == [(s.file, s.sha256) for s in manifest.shards[: len(done)]]:
+                return apsw.Connection(str(building))
+        except (StoreError, apsw.Error):
+            pass
+    for path in (building, staging):
+        path.unlink(missing_ok=True)
+        path.with_name(f"{path.name}-journal").unlink(missing_ok=True)
+    connection = apsw.Connection(str(building))
+    create_tables(connection, page_bytes=SMALL_PAGE_BYTES if is_small else PAGE_BYTES)
+    return connection
+
+
+def _extend(folder: Path, manifest: Manifest, known: int, *, processes: int) -> None:
+    """Add shards to an index in one transaction."""
+    with _changing(folder) as connection:
+        builder = IndexBuilder(connection, _level_of(manifest), staging="")
+        for position in range(known, len(manifest.shards)):
+            _add_shard(connection, builder, folder, manifest, position)
+        builder.sort_conformations()
+        for _ in builder.identify_molecules(processes=processes):
+            pass
+
+
 @contextmanager
-def _writing(folder: Path) -> Iterator[apsw.Connection]:
+def _changing(folder: Path) -> Iterator[apsw.Connection]:
+    """Open the index of a store for changes that all happen or, after an error, do not."""
     connection = apsw.Connection(str(folder / INDEX_NAME))
     try:
-        # A lost index is made anew, so nothing here waits for the disk.
-        connection.execute("PRAGMA synchronous = OFF")
-        connection.execute("BEGIN")
-        yield connection
-        connection.execute("COMMIT")
+        with connection:
+            yield connection
     finally:
         connection.close()
 
 
 def _add_shard(
-    connection: apsw.Connection, folder: Path, manifest: Manifest, position: int
+    connection: apsw.Connection,
+    builder: IndexBuilder,
+    folder: Path,
+    manifest: Manifest,
+    position: int,
 ) -> None:
     entry = manifest.shards[position]
-    shard = Shard(folder, entry, manifest)
-    rows = np.arange(entry.rows)
-    has_energy = "energy" in (*manifest.stored_names, *manifest.derived_names)
-    wanted = ("energy",) if has_energy else ()
-    flat = shard.read(rows, stored_fields_for(wanted, manifest.derived_names))
-    energies = derive(flat, wanted)["energy"].tolist() if has_energy else [None] * entry.rows
-    texts = shard.read_texts(rows)
-    connection.execute("INSERT INTO shards VALUES (?, ?, ?)", (position, entry.file, entry.sha256))
-    connection.executemany(
-        "INSERT INTO molecules VALUES (?, ?, ?, ?, ?)",
-        _new_molecules(connection, flat, texts.smiles),
+    first = sum(shard.rows for shard in manifest.shards[:position])
+    connection.execute(
+        "INSERT INTO shards VALUES (?, ?, ?, ?, ?)",
+        (position, entry.file, entry.sha256, first, entry.rows),
     )
-    connection.executemany(
-        "INSERT INTO conformations VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        zip(
-            flat.molecule_id.tolist(),
-            flat.conformation_id.tolist(),
-            np.diff(flat.atom_offsets).tolist(),
-            [n or None for n in shard.orbital_counts.tolist()],
-            energies,
-            texts.geometry_origin,
-            [position] * entry.rows,
-            range(entry.rows),
-            strict=True,
-        ),
-    )
+    for rows in rows_of_shard(folder, manifest, position):
+        builder.add(rows)
 
 
-def _new_molecules(
-    connection: apsw.Connection, flat: FlatRecords, smiles: Sequence[str | None]
-) -> list[tuple[int, str | None, str | None, str, str | None]]:
-    found = []
-    seen: set[int] = set()
-    for k, molecule_id in enumerate(flat.molecule_id.tolist()):
-        query = "SELECT 1 FROM molecules WHERE molecule_id = ?"
-        if molecule_id in seen or connection.execute(query, (molecule_id,)).fetchone():
-            continue
-        seen.add(molecule_id)
-        atoms = flat.atomic_numbers[flat.atom_offsets[k] : flat.atom_offsets[k + 1]]
-        inchikey, scaffold = _identity(smiles[k])
-        found.append((molecule_id, smiles[k], inchikey, formula(atoms), scaffold))
-    return found
+def _complete(
+    connection: apsw.Connection,
+    builder: IndexBuilder,
+    *,
+    processes: int,
+    progress: Progress | None,
+) -> None:
+    """Do what comes after the last row, one commit after the other."""
+    total = builder.n_waiting()
+    done = 0
+    steps = builder.identify_molecules(processes=processes)
+    while True:
+        with connection:
+            count = next(steps, None)
+        if count is None:
+            break
+        done += count
+        _tell(progress, "molecules", done, total)
+    for number, step in enumerate((builder.sort_conformations, builder.finish)):
+        _tell(progress, "sorting", number, 2)
+        with connection:
+            step()
+    _tell(progress, "sorting", 2, 2)
 
 
-def _identity(smiles: str | None) -> tuple[str | None, str | None]:
-    """InChIKey and scaffold, or nulls: without RDKit the index still does its main work."""
-    if smiles is None:
-        return None, None
+def _carry_tags(connection: apsw.Connection, folder: Path) -> None:
+    """Take the tags of the old index along; a damaged or older one has none."""
     try:
-        return inchikey_of(smiles), scaffold_of(smiles)
-    except (MissingExtraError, InputError):
-        return None, None
+        with Index(folder) as old:
+            tags = old.connection.execute("SELECT tag, name FROM tags").fetchall()
+            connection.executemany("INSERT OR IGNORE INTO tags VALUES (?, ?)", tags)
+            connection.executemany(
+                "INSERT OR IGNORE INTO tagged SELECT ?1, molecule_id, conformation_id"
+                " FROM conformations WHERE molecule_id = ?2 AND conformation_id = ?3",
+                old.connection.execute("SELECT tag, molecule_id, conformation_id FROM tagged"),
+            )
+    except (StoreError, apsw.Error):
+        return
+
+
+def _move_into_place(building: Path, path: Path) -> None:
+    with building.open("rb+") as file:
+        os.fsync(file.fileno())
+    building.replace(path)
+
+
+def _known_shards(folder: Path) -> list[tuple[str, str]] | None:
+    """List the shards in the index, or None when there is no index that can be used."""
+    if not (folder / INDEX_NAME).is_file():
+        return None
+    try:
+        with Index(folder) as index:
+            return index.shards()
+    except (StoreError, apsw.Error):
+        return None
+
+
+def _level_of(manifest: Manifest) -> Level:
+    return _level(
+        manifest.basis_set, manifest.method, (*manifest.stored_names, *manifest.derived_names)
+    )
+
+
+def _level(basis_set: str | None, method: str | None, fields: Sequence[str]) -> Level:
+    return Level(
+        basis_set=DEF2_SVP if basis_set is None else basis_set_named(basis_set),
+        has_isolated_atoms=(method or "").lower() == PUBLISHED_METHOD.lower(),
+        energy=energy_of(fields),
+    )
+
+
+def _tell(progress: Progress | None, what: str, done: int, total: int) -> None:
+    if progress is not None:
+        progress(what, done, total)

@@ -1,21 +1,42 @@
 import apsw
+import numpy as np
 import pytest
 
-from nabladft.errors import CorruptStoreError, StoreError
-from nabladft.storage.index import Index, rebuild_index
+from nabladft.errors import CorruptStoreError, InputError, StoreError
+from nabladft.storage import index as index_module
+from nabladft.storage.index import (
+    Index,
+    index_source,
+    rebuild_index,
+    tag_conformations,
+    update_index,
+)
+from nabladft.storage.index_schema import pack_inchikey, unpack_inchikey
+from nabladft.storage.manifest import read_manifest
 from nabladft.storage.store import Store
 from nabladft.storage.writing import append
 
+TABLES = ("shards", "compositions", "scaffolds", "molecules", "conformations", "tagged")
+
+MOLECULES = """
+SELECT molecule_id, molecules.smiles, inchikey, formula, scaffolds.smiles, n_atoms, n_heavy_atoms,
+n_orbitals FROM molecules JOIN compositions USING (composition) LEFT JOIN scaffolds USING (scaffold)
+ORDER BY molecule_id
+"""
+CONFORMATIONS = """
+SELECT molecule_id, conformation_id, row, energy, name
+FROM conformations LEFT JOIN origins USING (origin) ORDER BY 1, 2
+"""
+
+
+def ask(folder, sql):
+    with Index(folder) as index:
+        return index.connection.execute(sql).fetchall()
+
 
 def contents(folder):
-    index = Index(folder)
-    try:
-        return [
-            index.connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall()
-            for table in ("shards", "molecules", "conformations")
-        ]
-    finally:
-        index.close()
+    """Everything in the index, without the numbers that interning happened to give."""
+    return [ask(folder, sql) for sql in ("SELECT * FROM shards", MOLECULES, CONFORMATIONS)]
 
 
 def change(folder, sql):
@@ -27,16 +48,17 @@ def change(folder, sql):
 def test_index_says_what_the_records_say(new_store, records):
     store = new_store(records[:5], records[5:])
 
-    _, molecules, conformations = contents(store.folder)
+    shards, molecules, conformations = contents(store.folder)
 
+    assert [row[3:] for row in shards] == [(0, 5), (5, 7)]
     assert [row[:2] for row in molecules] == [(3, "O"), (4, "F"), (7, "CBr"), (11, "C")]
     assert [row[3] for row in molecules] == ["H2O", "FH", "CH3Br", "CH4"]
-    by_key = {record.key: record for record in records}
-    for molecule_id, conformation_id, n_atoms, n_orbitals, energy, origin, *_ in conformations:
-        record = by_key[molecule_id, conformation_id]
-        assert (n_atoms, n_orbitals) == (record.n_atoms, len(record.hamiltonian))
+    assert [row[5:] for row in molecules] == [(3, 1, 24), (2, 1, 19), (5, 2, 61), (5, 1, 34)]
+    assert [row[:2] for row in conformations] == sorted(record.key for record in records)
+    for molecule_id, conformation_id, row, energy, origin in conformations:
+        record = store[row]
+        assert (molecule_id, conformation_id) == record.key
         assert (energy, origin) == (record.energy, record.geometry_origin)
-    assert conformations[0][6:] == (0, 0)
 
 
 def test_index_knows_molecules_by_inchikey_and_scaffold(new_store, record):
@@ -45,18 +67,45 @@ def test_index_knows_molecules_by_inchikey_and_scaffold(new_store, record):
 
     _, molecules, _ = contents(store.folder)
 
-    assert [row[2] for row in molecules] == [
+    assert [unpack_inchikey(row[2]) for row in molecules] == [
         "XLYOFNOQVPJJNP-UHFFFAOYSA-N",  # water
         "LVZWSLJZHVFIQJ-UHFFFAOYSA-N",  # cyclopropane
     ]
     assert [row[4] for row in molecules] == ["", "C1CC1"]
 
 
-def test_total_energy_is_indexed_where_formation_energy_is_stored(new_store, record):
-    water = record(3, 0, matrices=False, energy=None, formation_energy=-0.35)
-    store = new_store([water], fields=["formation_energy"])
+@pytest.mark.parametrize("smiles", [None, "not a smiles"])
+def test_a_molecule_without_a_usable_smiles_is_indexed_all_the_same(new_store, record, smiles):
+    store = new_store([record(3, 0, smiles=smiles)])
 
-    assert contents(store.folder)[2][0][4] == store[0].energy
+    assert contents(store.folder)[1] == [(3, smiles, None, "H2O", None, 3, 1, 24)]
+
+
+def test_packed_inchikeys_keep_their_order():
+    keys = [
+        "LVZWSLJZHVFIQJ-UHFFFAOYSA-N",
+        "XLYOFNOQVPJJNP-UHFFFAOYSA-M",
+        "XLYOFNOQVPJJNP-UHFFFAOYSA-N",
+        "ZZZZZZZZZZZZZZ-ZZZZZZZZZZ-Z",
+    ]
+
+    packed = [pack_inchikey(key) for key in keys]
+
+    assert packed == sorted(packed)
+    assert [unpack_inchikey(key) for key in packed] == keys
+    with pytest.raises(InputError, match="'XLYO' is not an InChIKey"):
+        pack_inchikey("XLYO")
+
+
+@pytest.mark.parametrize("codec", ["plain", "compact"])
+def test_total_energy_is_indexed_where_formation_energy_is_stored(new_store, record, codec):
+    water = record(3, 0, matrices=False, energy=None, formation_energy=-0.35)
+    store = new_store([water], fields=["formation_energy"], codec=codec)
+
+    assert contents(store.folder)[2][0][3] == store[0].energy
+    assert ask(store.folder, "SELECT isolated_atoms_energy FROM compositions") == [
+        (store[0].energy + 0.35,)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -78,6 +127,7 @@ def test_index_is_rebuilt_from_the_shards(new_store, records, harm):
 
     assert contents(store.folder) == before
     Store(store.folder).verify()
+    assert [path.name for path in store.folder.glob(".index*")] == []
 
 
 @pytest.mark.parametrize(
@@ -86,8 +136,9 @@ def test_index_is_rebuilt_from_the_shards(new_store, records, harm):
         lambda path: path.unlink(),
         lambda path: path.write_bytes(b"nonsense" * 1000),
         lambda path: change(path.parent, "UPDATE shards SET sha256 = 'other'"),
+        lambda path: change(path.parent, "PRAGMA user_version = 1"),
     ],
-    ids=["missing", "garbage", "of another store"],
+    ids=["missing", "garbage", "of another store", "of an older version"],
 )
 def test_append_puts_a_useless_index_right(new_store, records, harm):
     store = new_store(records[:5])
@@ -97,6 +148,111 @@ def test_append_puts_a_useless_index_right(new_store, records, harm):
 
     assert len(contents(store.folder)[2]) == 12
     Store(store.folder).verify()
+
+
+def test_appending_and_rebuilding_give_the_same(new_store, records):
+    store = new_store(records[:3], records[3:4], records[4:])
+    appended = contents(store.folder)
+
+    rebuild_index(store.folder, processes=2)
+
+    assert contents(store.folder) == appended
+
+
+class StoppedError(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    "stop_after", [("rows", 5), ("rows", 12), ("molecules", 2), ("sorting", 1)]
+)
+def test_a_build_that_was_stopped_goes_on(new_store, records, monkeypatch, stop_after):
+    store = new_store(records[:5], records[5:8], records[8:])
+    before = contents(store.folder)
+    for name, value in (("_SMALL", 0), ("index_building._MOLECULES", 1)):
+        monkeypatch.setattr(f"nabladft.storage.{name if '.' in name else 'index.' + name}", value)
+    monkeypatch.setattr("nabladft.storage.index_building._MOLECULES_PER_COMMIT", 1)
+    told = []
+
+    def stop(what, done, total):
+        told.append((what, done))
+        if (what, done) == stop_after:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        rebuild_index(store.folder, progress=stop)
+    assert contents(store.folder) == before  # the old one serves until the new one is whole
+    n_told = len(told)
+
+    rebuild_index(store.folder, progress=lambda what, done, _: told.append((what, done)))
+
+    assert contents(store.folder) == before
+    assert not set(told[:n_told]) & {t for t in told[n_told:] if t[0] == "rows"}
+    assert [path.name for path in store.folder.glob(".index*")] == []
+
+
+def test_a_stopped_build_of_another_state_of_the_store_is_left(new_store, records, monkeypatch):
+    store = new_store(records[:5], records[5:])
+    monkeypatch.setattr(index_module, "_SMALL", 0)
+
+    def stop(*_):
+        raise StoppedError
+
+    with pytest.raises(StoppedError):
+        rebuild_index(store.folder, progress=stop)
+    change_of = store.folder / ".index.sqlite.building"
+    connection = apsw.Connection(str(change_of))
+    connection.execute("UPDATE shards SET sha256 = 'other'")
+    connection.close()
+
+    rebuild_index(store.folder)
+
+    Store(store.folder).verify()
+    assert len(contents(store.folder)[2]) == 12
+
+
+def test_rows_are_found_by_id(new_store, records):
+    store = new_store(records[:5], records[5:])
+    wanted = [(7, 2), (3, 0), (7, 2), (3, 9)]
+
+    with Index(store.folder) as index:
+        rows = index.rows_of(wanted)
+        held = [index.holds(key) for key in wanted]
+
+    assert rows[:3].tolist() == store.rows_of(wanted[:3]).tolist()
+    assert rows[3] == -1
+    assert held == [True, True, True, False]
+
+
+def test_tags_stay_when_the_index_is_rebuilt(new_store, records):
+    store = new_store(records[:5])
+    tag_conformations(store.folder, "small", np.array([[3, 0], [4, 0]]))
+    tag_conformations(store.folder, "small", np.array([[4, 0]]))  # replaces
+
+    append(store.folder, records[5:])
+    rebuild_index(store.folder)
+
+    with Index(store.folder) as index:
+        assert index.tags() == {"small": 1}
+    assert ask(store.folder, "SELECT molecule_id, conformation_id FROM tagged") == [(4, 0)]
+
+
+def test_a_tag_of_something_else_is_refused(new_store, records):
+    store = new_store(records)
+
+    with pytest.raises(InputError, match=r"1 of 2 .* 'x' are not in .* molecule_id 3, conf.* 77"):
+        tag_conformations(store.folder, "x", np.array([[3, 0], [3, 77]]))
+
+
+def test_any_source_can_be_indexed(memory_source, records, new_store, tmp_path):
+    store = new_store(records)
+
+    index_source(memory_source(records), tmp_path / "any.sqlite")
+
+    with Index.of_file(tmp_path / "any.sqlite") as index:
+        assert index.connection.execute(MOLECULES).fetchall() == contents(store.folder)[1]
+        assert index.connection.execute(CONFORMATIONS).fetchall() == contents(store.folder)[2]
+    assert list(tmp_path.glob(".any*")) == []
 
 
 def test_verify_finds_an_index_that_contradicts_the_shards(new_store, records):
@@ -115,3 +271,29 @@ def test_store_without_index_reads_and_verifies(new_store, records):
 
     with pytest.raises(StoreError, match=r"index\.sqlite cannot be opened.*rebuild_index"):
         Index(store.folder)
+
+
+@pytest.mark.parametrize(("version", "which"), [(1, "an older"), (99, "a newer")])
+def test_an_index_of_another_version_is_refused(new_store, records, version, which):
+    store = new_store(records)
+    change(store.folder, f"PRAGMA user_version = {version}")
+
+    with pytest.raises(StoreError, match=rf"it is of {which} version.*rebuild_index"):
+        Index(store.folder)
+
+
+def test_an_index_that_cannot_be_written_costs_no_records(new_store, records, monkeypatch):
+    store = new_store(records[:5])
+
+    def fail(*_, **__):
+        raise apsw.FullError
+
+    monkeypatch.setattr("nabladft.storage.index_building.IndexBuilder.sort_conformations", fail)
+
+    with pytest.raises(StoreError, match=r"cannot be written.*records are safe.*rebuild_index"):
+        append(store.folder, records[5:])
+
+    monkeypatch.undo()
+    assert len(Store(store.folder)) == 12
+    update_index(store.folder, read_manifest(store.folder))
+    assert len(contents(store.folder)[2]) == 12
