@@ -93,10 +93,9 @@ class FlatSource(ConformationSource):
             StoreError: The file is missing or damaged.
         """
         names = self.check_fields(fields)
-        flat = self.read_stored(
-            self.check_rows(indices), stored_fields_for(names, self.derived_fields)
-        )
-        return flat.with_values(derive(flat, names))
+        stored = stored_fields_for(names, self.derived_fields)
+        flat = self.read_stored(self.check_rows(indices), stored)
+        return flat if stored == names else flat.with_values(derive(flat, names))
 
     @cached_property
     def data_hash(self) -> str:

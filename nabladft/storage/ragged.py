@@ -11,6 +11,7 @@ Example:
 from __future__ import annotations
 
 from functools import cache, cached_property
+from math import prod
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -20,8 +21,12 @@ if TYPE_CHECKING:
 
     IntArray = NDArray[np.int64]
 
-#: Rows longer than this on average are copied one by one; below, one gather is faster.
-_LONG_ROW: Final = 128
+#: Bytes from which a piece is copied by itself; NumPy's cost of one slice is that of copying this.
+_LONG_PIECE: Final = 8192
+
+#: Rows are copied in at most so many blocks of equal length; more are slower than single values.
+_MOST_BLOCKS: Final = 4
+_SHORTEST_BLOCK: Final = 4
 
 #: Counting up to here is done once.
 _COUNTED: Final = 1 << 16
@@ -30,7 +35,7 @@ _COUNTED: Final = 1 << 16
 def offsets_of(counts: NDArray[np.integer]) -> IntArray:
     """Turn lengths, shape (n,), into offsets, shape (n + 1,)."""
     offsets = np.zeros(len(counts) + 1, dtype=np.int64)
-    np.cumsum(counts, out=offsets[1:])
+    np.add.accumulate(counts, out=offsets[1:])
     return offsets
 
 
@@ -106,53 +111,69 @@ def gather(
 class Rows:
     """Some rows of ragged arrays, prepared once and copied out of several arrays.
 
-    Positions and forces of the same atoms share all but the copying itself.
+    Positions and forces of the same atoms share all but the copying itself. How it is done depends
+    on the rows: what lies together is copied as slices; short rows in blocks of the length of the
+    shortest, the last block of a row ending with the row, so that blocks overlap and none is of
+    another length (NumPy then moves one block at a time, several times faster than its values);
+    very different rows value by value.
 
     Example:
         >>> rows = Rows(np.array([3, 0]), np.array([1, 2]))
         >>> rows.take(np.array([0.5, 1.5, 2.5, 3.5])), rows.offsets
         (array([3.5, 0.5, 1.5]), array([0, 1, 3]))
+
+    Attributes:
+        starts: First value of each row, shape (n,).
+        counts: Number of values of each row, shape (n,).
+        offsets: Where each row begins in what :meth:`take` gives, shape (n + 1,).
     """
 
-    def __init__(self, starts: IntArray, counts: IntArray | None) -> None:
-        """Say which.
+    def __init__(self, starts: IntArray, counts: IntArray) -> None:
+        """Say which rows.
 
         Args:
             starts: First value of each row, shape (n,).
-            counts: Number of values of each row, shape (n,); None for one each.
+            counts: Number of values of each row, shape (n,).
         """
         self.starts = starts
-        self._counts = counts
+        self.counts = counts
+        self.offsets = offsets_of(counts)
+        self._total = int(self.offsets[-1])
+        self._block = self._n_blocks = 0
+        # Looking at the first two is cheap and mostly enough.
+        self._is_one_piece = len(starts) > 0 and (
+            len(starts) == 1
+            or (
+                starts[1] == starts[0] + counts[0]
+                and bool((starts[1:] == starts[:-1] + counts[:-1]).all())
+            )
+        )
+        if not self._is_one_piece and self._total:
+            shortest = int(np.minimum.reduce(counts))
+            longest = int(np.maximum.reduce(counts))
+            if shortest >= _SHORTEST_BLOCK and longest <= _MOST_BLOCKS * shortest:
+                self._block = shortest
+                self._n_blocks = -(-longest // shortest)
 
     @cached_property
-    def counts(self) -> IntArray:
-        """Number of values of each row, shape (n,)."""
-        return np.ones_like(self.starts) if self._counts is None else self._counts
-
-    @cached_property
-    def offsets(self) -> IntArray:
-        """Where each row begins in what :meth:`take` gives, shape (n + 1,)."""
-        return offsets_of(self.counts)
-
-    @cached_property
-    def _pieces(self) -> list[tuple[int, int]] | None:
-        """Start and stop of long pieces; None when there are none and an index is faster."""
-        if self._counts is None or not len(self.starts):
-            return None
-        total = int(self.offsets[-1])
-        if total < _LONG_ROW * len(self.starts):
-            # Short rows are long pieces only when they follow each other; look at a few first.
-            gaps = self.starts[1:] != self.starts[:-1] + self.counts[:-1]
-            if total < _LONG_ROW * (1 + np.count_nonzero(gaps)):
-                return None
+    def _pieces(self) -> list[tuple[int, int]]:
         pieces, lengths = runs(self.starts, self.counts)
         return list(zip(pieces.tolist(), (pieces + lengths).tolist(), strict=True))
 
     @cached_property
     def _index(self) -> IntArray:
-        if self._counts is None:
-            return self.starts
         return _ranges(self.starts, self.counts, self.offsets)
+
+    @cached_property
+    def _blocks(self) -> tuple[IntArray, IntArray]:
+        """First value of every block, in the source and in the copy."""
+        shifts = np.minimum(
+            self._block * _counting(self._n_blocks), (self.counts - self._block)[:, None]
+        )
+        return (
+            (self.starts[:, None] + shifts).reshape(-1),
+            (self.offsets[:-1, None] + shifts).reshape(-1),
+        )
 
     def take(self, values: NDArray[Any]) -> NDArray[Any]:
         """Copy the rows out of a flat array.
@@ -162,13 +183,59 @@ class Rows:
 
         Returns:
             New array, shape (sum counts, ...).
+
+        Raises:
+            IndexError: A row is outside.
         """
-        if self._pieces is None:
-            return values.take(self._index, axis=0)
-        out = np.empty((int(self.offsets[-1]), *values.shape[1:]), dtype=values.dtype)
+        n, total = len(self.starts), self._total
+        width = values.dtype.itemsize * prod(values.shape[1:])
+        if n and (width * total >= _LONG_PIECE * n or self._is_one_piece):
+            return self._take_slices(values)
+        if self._block and values.flags.c_contiguous:
+            return self._take_blocks(values, width)
+        return values.take(self._index, axis=0)
+
+    def _take_slices(self, values: NDArray[Any]) -> NDArray[Any]:
+        out = np.empty((self._total, *values.shape[1:]), dtype=values.dtype)
         position = 0
         for start, stop in self._pieces:
             end = position + stop - start
             out[position:end] = values[start:stop]
             position = end
         return out
+
+    def _take_blocks(self, values: NDArray[Any], width: int) -> NDArray[Any]:
+        block = np.dtype((np.void, width * self._block))
+        n_places = len(values) - self._block + 1
+        # Overlapping blocks, one beginning at every value.
+        source = np.ndarray((max(0, n_places),), block, values, strides=(width,))
+        if self._n_blocks == 1:
+            copied = source[self.starts]
+            return np.ndarray((self._total, *values.shape[1:]), values.dtype, copied)
+        begin, place = self._blocks
+        out = np.empty((self._total, *values.shape[1:]), dtype=values.dtype)
+        target = np.ndarray((self._total - self._block + 1,), block, out, strides=(width,))
+        # Where blocks overlap they hold the same values, so their sequence does not matter.
+        target[place] = source[begin]
+        return out
+
+
+class SingleRows(Rows):
+    """Rows of one value each."""
+
+    def __init__(self, rows: IntArray) -> None:
+        """Say which.
+
+        Args:
+            rows: Shape (n,).
+        """
+        self.starts = rows
+
+    @cached_property
+    def counts(self) -> IntArray:  # type: ignore[override]
+        """Ones, shape (n,)."""
+        return np.ones_like(self.starts)
+
+    def take(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Copy the rows; see the base class."""
+        return values.take(self.starts, axis=0)

@@ -24,7 +24,7 @@ from nabladft.storage.codecs import (
 from nabladft.storage.content import content_sum
 from nabladft.storage.flat import FlatRecords, Texts, fields_with_orbitals, values_per_record
 from nabladft.storage.manifest import ShardEntry, StoredField
-from nabladft.storage.ragged import Rows, offsets_of
+from nabladft.storage.ragged import Rows, SingleRows, offsets_of
 from nabladft.storage.shard_files import ArrayLayout, LocalShardFile
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ class Shard:
         Raises:
             CorruptStoreError: The data cannot be unpacked.
         """
-        singles = Rows(rows, None)
+        singles = SingleRows(rows)
         atoms = self._atoms(rows)
         sized = bool(fields_with_orbitals(fields))
         orbitals = singles.take(self.orbital_counts) if sized else np.zeros(len(rows), np.int64)
@@ -327,7 +327,7 @@ class Shard:
         return layouts
 
     def _text(self, name: str, rows: IntArray) -> list[str | None]:
-        index = self._plain(f"{name}/index", Rows(rows, None))
+        index = self._plain(f"{name}/index", SingleRows(rows))
         which, back = np.unique(index[index >= 0], return_inverse=True)
         bounds = self._plain(f"{name}/offsets", Rows(which, np.full(len(which), 2)))
         starts, stops = bounds[::2], bounds[1::2]

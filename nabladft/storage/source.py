@@ -187,10 +187,13 @@ class ConformationSource(ABC, Sequence["Conformation"]):
         rows = np.asarray(indices)
         if rows.size == 0:
             return np.zeros(0, dtype=np.int64)
+        n = len(self)
+        # As unsigned numbers negative rows are huge, so one comparison passes almost every batch.
+        if rows.ndim == 1 and rows.dtype == np.int64 and rows.view(np.uint64).max() < n:
+            return rows
         if rows.ndim != 1 or not np.issubdtype(rows.dtype, np.integer):
             message = f"Rows must be a list of integers, got {rows.dtype} of shape {rows.shape}."
             raise InputError(message)
-        n = len(self)
         bad = rows[(rows < -n) | (rows >= n)]
         if bad.size:
             message = (

@@ -59,10 +59,14 @@ class Store(FlatSource):
             CorruptStoreError: The manifest is damaged.
         """
         self.folder = Path(path)
-        self.manifest: Manifest = read_manifest(self.folder)
+        self._begin(read_manifest(self.folder))
+
+    def _begin(self, manifest: Manifest) -> None:
+        self.manifest = manifest
         self._first_rows: IntArray = offsets_of(
             np.array([shard.rows for shard in self.manifest.shards], dtype=np.int64)
         )
+        self._n_rows = int(self._first_rows[-1])
         self._shards: OrderedDict[int, Shard] = OrderedDict()
         self._process = os.getpid()
 
@@ -75,6 +79,7 @@ class Store(FlatSource):
     def info(self) -> SourceInfo:
         """What the store says of itself."""
         manifest = self.manifest
+        location, more = self._whereabouts()
         return SourceInfo(
             name=manifest.name,
             fields=ordered((*manifest.stored_names, *manifest.derived_names)),
@@ -91,13 +96,18 @@ class Store(FlatSource):
                 },
                 "licence": manifest.licence,
                 **manifest.details,
+                **more,
             },
-            location=self.folder,
+            location=location,
         )
+
+    def _whereabouts(self) -> tuple[Path | None, dict[str, Any]]:
+        """Say where the store is on this machine, and what else to tell of its place."""
+        return self.folder, {}
 
     def __len__(self) -> int:
         """Number of conformations."""
-        return int(self._first_rows[-1])
+        return self._n_rows
 
     @cached_property
     def derived_fields(self) -> tuple[str, ...]:
@@ -200,7 +210,9 @@ class Store(FlatSource):
         Raises:
             CorruptStoreError: A shard is missing or damaged.
         """
-        number = np.searchsorted(self._first_rows, rows, side="right") - 1
+        if len(self.manifest.shards) == 1:
+            return self._shard(0).read(rows, fields)
+        number = self._first_rows.searchsorted(rows, side="right") - 1
         if len(rows) and (number == number[0]).all():
             shard = int(number[0])
             return self._shard(shard).read(rows - self._first_rows[shard], fields)
@@ -212,9 +224,11 @@ class Store(FlatSource):
         """Read from several shards, each once, and put the records into the order asked for."""
         # Group by shard; within one shard the order stays.
         order = np.argsort(number, kind="stable")
+        shards = np.unique(number).tolist()
+        self._prepare_shards(shards)
         parts = [
             self._shard(shard).read(rows[number == shard] - self._first_rows[shard], fields)
-            for shard in np.unique(number).tolist()
+            for shard in shards
         ]
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
@@ -232,7 +246,9 @@ class Store(FlatSource):
         number = np.searchsorted(self._first_rows, rows, side="right") - 1
         smiles: list[str | None] = [None] * len(rows)
         origin: list[str | None] = [None] * len(rows)
-        for shard in np.unique(number).tolist():
+        shards = np.unique(number).tolist()
+        self._prepare_shards(shards)
+        for shard in shards:
             where = np.flatnonzero(number == shard)
             texts = self._shard(shard).read_texts(rows[where] - self._first_rows[shard])
             for k, position in enumerate(where.tolist()):
@@ -241,7 +257,12 @@ class Store(FlatSource):
         return Texts(smiles=smiles, geometry_origin=origin)
 
     def _all_shards(self) -> list[Shard]:
-        return [self._shard(number) for number in range(len(self.manifest.shards))]
+        numbers = range(len(self.manifest.shards))
+        self._prepare_shards(numbers)
+        return [self._shard(number) for number in numbers]
+
+    def _prepare_shards(self, numbers: Sequence[int]) -> None:
+        """Get ready to open several shards; for a store elsewhere there is something to do."""
 
     def _of_all(self, values: Callable[[Shard], IntArray]) -> IntArray:
         parts = [values(shard) for shard in self._all_shards()]
