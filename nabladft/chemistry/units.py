@@ -54,6 +54,7 @@ _UNITS: Final[dict[str, tuple[str, float]]] = {
     "eV/angstrom": ("force", BOHR_IN_ANGSTROM / HARTREE_IN_EV),
     "kcal/mol/angstrom": ("force", BOHR_IN_ANGSTROM / HARTREE_IN_KCAL_PER_MOL),
     "e*bohr": ("dipole", 1.0),
+    "e*angstrom": ("dipole", 1.0 / BOHR_IN_ANGSTROM),
     "debye": ("dipole", DEBYE_IN_ATOMIC_UNITS),
     "e": ("charge", 1.0),
     "1": ("number", 1.0),

@@ -1,7 +1,9 @@
 """Readers of what ASE writes: extended xyz and ASE databases, as input for labels.
 
-ASE's units are angstrom and eV. Molecules only: a periodic cell or a charge is refused, because a
-record has no place for it and the labels would be wrong without it.
+ASE's units are angstrom and eV; a file may declare others, as SchNetPack's databases and our own
+exports do (:func:`declared_units`), and then all labels that it declares are read. Molecules only:
+a periodic cell or a charge is refused, because a record has no place for it and the labels would be
+wrong without it.
 """
 
 from __future__ import annotations
@@ -15,13 +17,13 @@ import numpy as np
 from nabladft.chemistry.units import convert
 from nabladft.conformation import Conformation
 from nabladft.errors import FormatError, NablaDFTError
-from nabladft.fields import LABEL_FIELDS
+from nabladft.fields import FIELDS, LABEL_FIELDS
 from nabladft.storage.content import MODULUS, content_sum, data_hash
 from nabladft.storage.flat import Texts, flatten, ordered
 from nabladft.storage.source import ConformationSource, SourceInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -32,6 +34,51 @@ _ID_NAMES: Final = {
     "molecule_id": ("molecule_id", "moses_id"),
     "conformation_id": ("conformation_id",),
 }
+
+
+#: Labels that ASE itself knows, in its units.
+_ASE_UNITS: Final = {"energy": "eV", "forces": "eV/angstrom"}
+
+#: Names under which a database declares units.
+_DECLARATIONS: Final = ("units", "_distance_unit", "_property_unit_dict")
+
+#: Names of units in SchNetPack's metadata. A dipole is a length there, a charge has no unit.
+_SCHNETPACK_UNITS: Final = {
+    "Ang": "angstrom",
+    "Bohr": "bohr",
+    "Hartree": "hartree",
+    "Hartree/Bohr": "hartree/bohr",
+    "Hartree/Ang": "hartree/angstrom",
+    "eV": "eV",
+    "eV/Ang": "eV/angstrom",
+}
+
+
+def declared_units(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """Find the units that a file declares for positions and labels, by name.
+
+    Args:
+        metadata: Of the database, or what is known of a frame: ``units`` is a text like
+            ``"positions:angstrom energy:eV"``; SchNetPack has ``_distance_unit`` and
+            ``_property_unit_dict``.
+    """
+    if "units" in metadata:
+        parts = (part.partition(":") for part in str(metadata["units"]).split())
+        return {name: unit for name, _, unit in parts}
+    properties = {
+        name: _SCHNETPACK_UNITS.get(str(unit), str(unit))
+        for name, unit in (metadata.get("_property_unit_dict") or {}).items()
+        if name in LABEL_FIELDS
+    }
+    for name, unit in properties.items():
+        if FIELDS[name].unit == "e*bohr" and unit == "bohr":
+            properties[name] = "e*bohr"
+        elif FIELDS[name].unit == "e":
+            properties[name] = "e"
+    length = metadata.get("_distance_unit")
+    if length is None:
+        return properties
+    return {"positions": _SCHNETPACK_UNITS.get(str(length), str(length)), **properties}
 
 
 class AseSource(ConformationSource):
@@ -145,13 +192,15 @@ class AseSource(ConformationSource):
         try:
             if self.format == "extxyz":
                 for atoms in ase.io.iread(self.path, index=":", format="extxyz"):
-                    yield atoms, atoms.info
+                    yield atoms, atoms.info | atoms.arrays
                     row += 1
             else:
                 connect: Any = ase.db.connect  # untyped
                 with connect(str(self.path), type="db", use_lock_file=False) as database:
+                    metadata = database.metadata
+                    declared = {k: metadata[k] for k in _DECLARATIONS if k in metadata}
                     for found in database.select(sort="id"):
-                        yield found.toatoms(), dict(found.key_value_pairs)
+                        yield found.toatoms(), found.data | found.key_value_pairs | declared
                         row += 1
         except NablaDFTError:
             raise
@@ -175,23 +224,26 @@ class AseSource(ConformationSource):
         if charge not in (0, "0") or abs(atoms.get_initial_charges().sum()) > 1e-6:
             self._refuse(row, "is charged; only neutral molecules can be read")
         results = {} if atoms.calc is None else atoms.calc.results
-        labels: dict[str, Any] = {}
-        if "energy" in results:
-            labels["energy"] = convert(float(results["energy"]), source="eV", target="hartree")
-        if "forces" in results:
-            forces = np.asarray(results["forces"], dtype=np.float64)
-            labels["forces"] = convert(forces, source="eV/angstrom", target="hartree/bohr")
+        declared = declared_units(known)
+        units = {"positions": "angstrom", **_ASE_UNITS, **declared}
+        # What is not ASE's own counts only where its unit is declared.
+        held = {**{name: known[name] for name in declared if name in known}, **results}
         try:
+            labels = {
+                name: _in_atomic_units(name, held[name], unit, len(atoms))
+                for name, unit in units.items()
+                if name in LABEL_FIELDS and held.get(name) is not None
+            }
             return Conformation(
                 molecule_id=key[0],
                 conformation_id=key[1],
                 atomic_numbers=atoms.numbers,
-                positions=convert(atoms.positions, source="angstrom", target="bohr"),
+                positions=convert(atoms.positions, source=units["positions"], target="bohr"),
                 smiles=None if known.get("smiles") is None else str(known["smiles"]),
                 geometry_origin=str(known.get("geometry_origin", "input")),
                 **labels,
             )
-        except NablaDFTError as error:
+        except (NablaDFTError, TypeError, ValueError) as error:
             self._refuse(row, f"cannot be used: {error}".rstrip("."))
 
     def _id(self, row: int, known: dict[str, Any], name: str, default: int) -> int:
@@ -206,3 +258,18 @@ class AseSource(ConformationSource):
     def _refuse(self, row: int, reason: str) -> NoReturn:
         message = f"{self.path}, frame {row} (counting from 0), {reason}."
         raise FormatError(message)
+
+
+def _in_atomic_units(
+    name: str,
+    value: Any,  # noqa: ANN401 - as the file has it
+    unit: str,
+    n_atoms: int,
+) -> Any:  # noqa: ANN401 - a float or an array, as FIELDS says
+    """Convert a label, and take away axes of length one that files have for batching."""
+    field = FIELDS[name]
+    array = np.asarray(value, dtype=np.float64)
+    if not field.in_orbitals and "n_orbitals" not in field.shape:
+        array = array.reshape(field.shape_for(n_atoms=n_atoms, n_orbitals=None))
+    found = convert(array, source=unit, target=field.unit)
+    return float(found) if found.ndim == 0 else found
