@@ -231,15 +231,29 @@ def read_manifest(folder: Path) -> Manifest:
     except FileNotFoundError:
         message = f"{folder} is not a store: it has no {MANIFEST_NAME}."
         raise StoreError(message) from None
+    return manifest_from_json(text, str(path))
+
+
+def manifest_from_json(text: str, where: str) -> Manifest:
+    """Read what :meth:`Manifest.to_json` wrote.
+
+    Args:
+        text: The document.
+        where: Its path or address, for messages.
+
+    Raises:
+        StoreError: It is of a newer version.
+        CorruptStoreError: It is damaged.
+    """
     try:
         document = json.loads(text)
         version = document["format_version"] if document["format"] == FORMAT else None
     except (ValueError, KeyError, TypeError) as error:
-        message = f"{path} is damaged or not a manifest ({type(error).__name__}: {error})."
+        message = f"{where} is damaged or not a manifest ({type(error).__name__}: {error})."
         raise CorruptStoreError(message) from error
     if version is None or version > FORMAT_VERSION:
         message = (
-            f"{path} is of format {document['format']!r} version {document['format_version']}; "
+            f"{where} is of format {document['format']!r} version {document['format_version']}; "
             f"this version of nabladft reads {FORMAT!r} up to version {FORMAT_VERSION}. "
             "Update nabladft."
         )
@@ -247,7 +261,7 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         return _from_document(document)
     except (KeyError, TypeError, ValueError) as error:
-        message = f"{path} is damaged ({type(error).__name__}: {error})."
+        message = f"{where} is damaged ({type(error).__name__}: {error})."
         raise CorruptStoreError(message) from error
 
 

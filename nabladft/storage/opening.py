@@ -7,7 +7,6 @@ Example:
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import h5py
@@ -19,10 +18,15 @@ from nabladft.storage.formats.published_energy import PublishedEnergySource
 from nabladft.storage.formats.published_hamiltonian import PublishedHamiltonianSource
 from nabladft.storage.formats.sqlite_source import SQLITE_MAGIC, first_value, table_columns
 from nabladft.storage.manifest import MANIFEST_NAME
+from nabladft.storage.remote import find_remote
+from nabladft.storage.remote_sqlite import RemoteDatabase
 from nabladft.storage.shards import SHARD_FORMAT
 from nabladft.storage.store import Store
+from nabladft.transport.addresses import is_web, local_place
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from nabladft.storage.source import ConformationSource
 
 _HDF5_MAGIC: Final = b"\x89HDF\r\n\x1a\n"
@@ -50,10 +54,12 @@ def open_source(path_or_name: str | Path) -> ConformationSource:
     embedded data set wins over a folder of that name; write ``./name`` for the folder.
 
     Args:
-        path_or_name: "nano", or a path.
+        path_or_name: "nano", a path, or the address of a store or of an SQLite file
+            (``https://``, ``s3://``), of which only what is asked for is fetched.
 
     Raises:
         UnknownNameError: Neither a path nor a data set of the package.
+        TransportError: An address cannot be reached, or its server gives whole files only.
         InputError: There is no such path.
         FormatError: The file is of no format that can be read here, or is damaged.
         StoreError: The folder is no store, or a damaged one.
@@ -62,7 +68,9 @@ def open_source(path_or_name: str | Path) -> ConformationSource:
     embedded = embedded_datasets()
     if str(path_or_name) in embedded:
         return Store(embedded[str(path_or_name)])
-    path = Path(path_or_name)
+    if is_web(str(path_or_name)):
+        return _open_address(str(path_or_name))
+    path = local_place(str(path_or_name))
     if path.is_dir():
         return _open_folder(path)
     if path.is_file():
@@ -74,6 +82,19 @@ def open_source(path_or_name: str | Path) -> ConformationSource:
         message = f"There is no file or folder {str(path)!r}."
         raise InputError(message)
     raise UnknownNameError("file, folder or data set", str(path_or_name), embedded)
+
+
+def _open_address(address: str) -> ConformationSource:
+    found = find_remote(address)
+    if isinstance(found, Store):
+        return found
+    if found.read(0, len(SQLITE_MAGIC)) == SQLITE_MAGIC:
+        return _open_sqlite(RemoteDatabase(found))
+    message = (
+        f"{found.url} is neither a store nor an SQLite file, and nothing else can be read from a "
+        "server. Download it, then open the copy."
+    )
+    raise FormatError(message)
 
 
 def _open_folder(path: Path) -> ConformationSource:
@@ -107,21 +128,28 @@ def _open_file(path: Path) -> ConformationSource:
     raise FormatError(message)
 
 
-def _open_sqlite(path: Path) -> ConformationSource:
+def _open_sqlite(path: Path | RemoteDatabase) -> ConformationSource:
     tables = table_columns(path)
     if "systems" in tables:
         pairs = first_value(path, "SELECT key_value_pairs FROM systems LIMIT 1")
         if "moses_id" in str(pairs) and "species" in tables:
             return PublishedEnergySource(path)
+        if isinstance(path, RemoteDatabase):
+            message = f"{path} is an ASE database, read whole. Download it, then open the copy."
+            raise FormatError(message)
         return AseSource(path, format="db")
     if {"data", "dataset_ids"} & set(tables):
         return PublishedHamiltonianSource(path)
     if {"molecules", "conformations", "shards"} <= set(tables):
-        message = f"{path} is the index of a store. Open its folder: {str(path.parent)!r}."
+        message = f"{path} is the index of a store. Open its folder: {_folder_of(path)!r}."
         raise FormatError(message)
     listed = ", ".join(tables) or "none"
     message = f"{path} is an SQLite file of an unknown kind (tables: {listed}). {_READABLE}"
     raise FormatError(message)
+
+
+def _folder_of(path: Path | RemoteDatabase) -> str:
+    return str(path).rpartition("/")[0] if isinstance(path, RemoteDatabase) else str(path.parent)
 
 
 def _refuse_hdf5(path: Path) -> None:

@@ -33,6 +33,9 @@ _VFS_NAME: Final = "nabladft-remote"
 _WINDOW_BYTES: Final = 24 << 20
 _WINDOW_ROWS: Final = 512
 
+#: Pages of a table of short rows that are asked for together.
+_WINDOW_LEAVES: Final = 4096
+
 
 class RemoteDatabase:
     """An SQLite file elsewhere. It can be pickled.
@@ -89,7 +92,9 @@ class RemoteDatabase:
     def prefetch_table(self, table: str) -> None:
         """Fetch all of a table of short rows, in many requests at once."""
         pages, _ = self._table(table)
-        self.file.prefetch(pages.leaves())
+        leaves = pages.leaves()
+        for start in range(0, len(leaves), _WINDOW_LEAVES):
+            self.file.prefetch(leaves[start : start + _WINDOW_LEAVES])
 
     def announced(self, table: str, columns: Iterable[str], ids: Iterable[int]) -> Iterator[int]:
         """Give ids one after the other, each after the pages of its row were fetched.

@@ -12,13 +12,13 @@ import apsw
 import numpy as np
 
 from nabladft.errors import CorruptStoreError, StoreError
-from nabladft.fields import FIELDS
 from nabladft.storage.content import content_sum
-from nabladft.storage.flat import FlatRecords, Texts, ordered, values_per_record
+from nabladft.storage.flat import FlatRecords, Texts, flatten, ordered
 from nabladft.storage.flat_source import FlatSource
 from nabladft.storage.index import INDEX_NAME, Index
 from nabladft.storage.manifest import read_manifest
-from nabladft.storage.ragged import offsets_of, ranges
+from nabladft.storage.ragged import offsets_of
+from nabladft.storage.scattered import read_scattered
 from nabladft.storage.shard_files import LocalShardFile
 from nabladft.storage.shards import Shard
 from nabladft.storage.source import SourceInfo
@@ -212,28 +212,13 @@ class Store(FlatSource):
         """
         if len(self.manifest.shards) == 1:
             return self._shard(0).read(rows, fields)
-        number = self._first_rows.searchsorted(rows, side="right") - 1
-        if len(rows) and (number == number[0]).all():
-            shard = int(number[0])
-            return self._shard(shard).read(rows - self._first_rows[shard], fields)
-        return self._read_scattered(rows, number, fields)
-
-    def _read_scattered(
-        self, rows: IntArray, number: IntArray, fields: Sequence[str]
-    ) -> FlatRecords:
-        """Read from several shards, each once, and put the records into the order asked for."""
-        # Group by shard; within one shard the order stays.
-        order = np.argsort(number, kind="stable")
-        shards = np.unique(number).tolist()
-        self._prepare_shards(shards)
-        parts = [
-            self._shard(shard).read(rows[number == shard] - self._first_rows[shard], fields)
-            for shard in shards
-        ]
-        back = np.empty_like(order)
-        back[order] = np.arange(len(order))
-        joined = _concatenate(parts, fields)
-        return _take(joined, back, fields)
+        if not len(rows):
+            return flatten([], fields)
+        numbers = self._first_rows.searchsorted(rows, side="right") - 1
+        local = rows - self._first_rows[numbers]
+        if (numbers == numbers[0]).all():
+            return self._shard(int(numbers[0])).read(local, fields)
+        return read_scattered(self._shards_of(numbers), numbers, local, fields)
 
     def read_texts(self, indices: Sequence[int] | IntArray) -> Texts:
         """Read SMILES and origin of the geometry, in the order asked for, duplicates included.
@@ -243,14 +228,12 @@ class Store(FlatSource):
             CorruptStoreError: A shard is missing or damaged.
         """
         rows = self.check_rows(indices)
-        number = np.searchsorted(self._first_rows, rows, side="right") - 1
+        numbers = self._first_rows.searchsorted(rows, side="right") - 1
         smiles: list[str | None] = [None] * len(rows)
         origin: list[str | None] = [None] * len(rows)
-        shards = np.unique(number).tolist()
-        self._prepare_shards(shards)
-        for shard in shards:
-            where = np.flatnonzero(number == shard)
-            texts = self._shard(shard).read_texts(rows[where] - self._first_rows[shard])
+        for number, shard in self._shards_of(numbers).items():
+            where = np.flatnonzero(numbers == number)
+            texts = shard.read_texts(rows[where] - self._first_rows[number])
             for k, position in enumerate(where.tolist()):
                 smiles[position] = texts.smiles[k]
                 origin[position] = texts.geometry_origin[k]
@@ -260,6 +243,12 @@ class Store(FlatSource):
         numbers = range(len(self.manifest.shards))
         self._prepare_shards(numbers)
         return [self._shard(number) for number in numbers]
+
+    def _shards_of(self, numbers: IntArray) -> dict[int, Shard]:
+        """Open the shards of some rows."""
+        wanted = sorted(set(numbers.tolist()))
+        self._prepare_shards(wanted)
+        return {number: self._shard(number) for number in wanted}
 
     def _prepare_shards(self, numbers: Sequence[int]) -> None:
         """Get ready to open several shards; for a store elsewhere there is something to do."""
@@ -288,44 +277,3 @@ class Store(FlatSource):
     def _open_file(self, entry: ShardEntry) -> ShardFile:
         """Open the bytes of a shard; a store elsewhere opens them in another way."""
         return LocalShardFile(self.folder / entry.file, entry.n_bytes)
-
-
-def _concatenate(parts: Sequence[FlatRecords], fields: Sequence[str]) -> FlatRecords:
-    def join(arrays: Sequence[NDArray[Any]], like: str) -> NDArray[Any]:
-        field = FIELDS[like]
-        tail = tuple(axis for axis in field.shape if isinstance(axis, int))
-        empty = np.zeros((0,) if field.symmetric else (0, *tail), dtype=field.dtype)
-        return np.concatenate([empty, *arrays])
-
-    def integers(arrays: Sequence[IntArray]) -> IntArray:
-        return np.concatenate([np.zeros(0, dtype=np.int64), *arrays])
-
-    return FlatRecords(
-        molecule_id=integers([part.molecule_id for part in parts]),
-        conformation_id=integers([part.conformation_id for part in parts]),
-        atom_offsets=offsets_of(integers([np.diff(part.atom_offsets) for part in parts])),
-        atomic_numbers=join([part.atomic_numbers for part in parts], "atomic_numbers"),
-        positions=join([part.positions for part in parts], "positions"),
-        orbital_counts=integers([part.orbital_counts for part in parts]),
-        values={name: join([part.values[name] for part in parts], name) for name in fields},
-    )
-
-
-def _take(flat: FlatRecords, order: IntArray, fields: Sequence[str]) -> FlatRecords:
-    n_atoms = np.diff(flat.atom_offsets)
-    atoms = ranges(flat.atom_offsets[order], n_atoms[order])
-
-    def values(name: str) -> NDArray[Any]:
-        counts = values_per_record(name, n_atoms=n_atoms, n_orbitals=flat.orbital_counts)
-        starts = offsets_of(counts)[:-1]
-        return np.take(flat.values[name], ranges(starts[order], counts[order]), axis=0)
-
-    return FlatRecords(
-        molecule_id=flat.molecule_id[order],
-        conformation_id=flat.conformation_id[order],
-        atom_offsets=offsets_of(n_atoms[order]),
-        atomic_numbers=flat.atomic_numbers[atoms],
-        positions=flat.positions[atoms],
-        orbital_counts=flat.orbital_counts[order],
-        values={name: values(name) for name in fields},
-    )

@@ -22,7 +22,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from nabladft.errors import BadResponseError, RemoteChangedError
+from nabladft.errors import BadResponseError, RemoteChangedError, TransportError
+from nabladft.transport.addresses import shown
 from nabladft.transport.cache import BLOCK, BlockCache, default_cache
 from nabladft.transport.files import RemoteFile, open_remote
 
@@ -76,13 +77,18 @@ class CachedFile:
         self,
         location: str,
         *,
+        size: int | None = None,
+        identity: str | None = None,
         cache: BlockCache | None = None,
         settings: TransportSettings | None = None,
     ) -> None:
-        """Ask the server for size and identity of the file.
+        """Ask the server for size and identity of the file, unless both are known.
 
         Args:
             location: ``https://``, ``http://``, ``s3://`` or ``file://``.
+            size: Bytes, where a manifest says so.
+            identity: A hash of the content, where a manifest gives one. With both, the server is
+                not asked before something is wanted that the cache does not have.
             cache: Where to keep what is read; None for the one of this process.
             settings: How to reach the server.
 
@@ -93,21 +99,24 @@ class CachedFile:
         self._location = location
         self._settings = settings
         self._cache = cache
-        self._remote: RemoteFile | None = open_remote(location, settings=settings)
+        self._remote: RemoteFile | None = None
         self._process = os.getpid()
         self._lock = threading.Lock()
-        self.url: str = self._remote.url
-        self.identity: str = self._remote.identity
         self.traffic = Traffic()
         self._read_up_to = -1
         self._ahead = 0
-        if self._remote.size is None or not self._remote.accepts_ranges:
-            message = (
-                f"{self.url} cannot be read in parts: its server does not give ranges of bytes. "
-                "Download the file, then open the copy."
-            )
-            raise BadResponseError(message)
-        self.size: int = self._remote.size
+        self.url = shown(location)
+        # Where the server has no tag for a content, the whole address must tell files apart.
+        self._name = self.url
+        # Only what the server itself called the content can be compared with what it calls it now.
+        self._seen: str | None = None
+        if size is None or identity is None:
+            remote = self._connect()
+            assert remote.size is not None
+            self.url, size, identity = remote.url, remote.size, remote.identity
+            self._name = self.url if remote.etag else location
+        self.size: int = size
+        self.identity: str = identity
         self._begin_caching()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -178,7 +187,7 @@ class CachedFile:
         return self._cache if self._cache is not None else default_cache()
 
     def _begin_caching(self) -> None:
-        self._key = BlockCache.key(self.url, self.identity)
+        self._key = BlockCache.key(self._name, self.identity)
         self._blocks.describe(self._key, self.url, self.identity)
 
     def _with_read_ahead(self, missing: list[int]) -> list[int]:
@@ -219,16 +228,36 @@ class CachedFile:
         with self._lock:
             if self._remote is not None and self._process == os.getpid():
                 return self._remote
-            remote = open_remote(self._location, settings=self._settings)
-            if remote.identity != self.identity:
+            remote = self._connect()
+            if remote.size != self.size:
+                self._remote = None
                 remote.close()
                 message = (
-                    f"{self.url} is another file than when it was opened (then {self.identity}, "
-                    f"now {remote.identity}). Open it again; what was read before is out of date."
+                    f"{self.url} has {remote.size} bytes, {self.size} expected: it was changed at "
+                    "the server. Open it again; what was read before is out of date."
                 )
                 raise RemoteChangedError(message)
-            self._remote, self._process = remote, os.getpid()
             return remote
+
+    def _connect(self) -> RemoteFile:
+        remote = open_remote(self._location, settings=self._settings)
+        problem: TransportError | None = None
+        if self._seen is not None and remote.identity != self._seen:
+            problem = RemoteChangedError(
+                f"{self.url} is another file than when it was opened (then {self._seen}, now "
+                f"{remote.identity}). Open it again; what was read before is out of date."
+            )
+        elif remote.size is None or not remote.accepts_ranges:
+            problem = BadResponseError(
+                f"{remote.url} cannot be read in parts: its server does not give ranges of bytes. "
+                "Download the file, then open the copy."
+            )
+        if problem is not None:
+            remote.close()
+            raise problem
+        self._seen = remote.identity
+        self._remote, self._process = remote, os.getpid()
+        return remote
 
 
 class CachedStream(io.RawIOBase):

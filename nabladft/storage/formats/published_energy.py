@@ -70,6 +70,7 @@ class PublishedEnergySource(SqliteSource):
             method=PUBLISHED_METHOD,
             details={
                 "format": self.kind,
+                "url": self.url,
                 "derived_fields": self.derived_fields,
                 "program": "Psi4 1.5",
                 "length_unit_in_file": self._length_unit,
@@ -77,7 +78,7 @@ class PublishedEnergySource(SqliteSource):
                 "frames": FRAME_RULE if self.is_trajectory else None,
                 "bohr_in_angstrom": PUBLISHED_BOHR_IN_ANGSTROM,
             },
-            location=self.path,
+            location=self.location,
         )
 
     @cached_property

@@ -81,6 +81,7 @@ class PublishedHamiltonianSource(SqliteSource):
             orbital_order=order,
             details={
                 "format": self.kind,
+                "url": self.url,
                 "derived_fields": self.derived_fields,
                 "program": "Psi4 1.5",
                 "precision": "float32",
@@ -88,7 +89,7 @@ class PublishedHamiltonianSource(SqliteSource):
                 "columns_of_zeros": self._zero_columns,
                 "energy_in_file": next((n for n in self._stored if n.endswith("energy")), None),
             },
-            location=self.path,
+            location=self.location,
         )
 
     @cached_property
@@ -103,7 +104,7 @@ class PublishedHamiltonianSource(SqliteSource):
         They come from the table of ids, a few megabytes, because the matrices make even a count of
         the rows of ``data`` a walk through the whole file; unless the file itself counts otherwise.
         """
-        ids = self.ids_of("dataset_ids")
+        ids = self.ids_of("dataset_ids", declared=self._declared_size)
         return ids if self._declared_size in (None, len(ids)) else self.ids_of(self.table)
 
     @cached_property
@@ -182,7 +183,7 @@ class PublishedHamiltonianSource(SqliteSource):
             return self.keys[rows]
         query = "SELECT MOSES_ID, CONFORMER_ID FROM dataset_ids WHERE id = ?"
         found = []
-        for number in self.ids[rows].tolist():
+        for number in self.announced("dataset_ids", self.ids[rows].tolist()):
             key = next(self.query(query, (number,)), (None,))
             if None in key:
                 self._refuse_ids(number)

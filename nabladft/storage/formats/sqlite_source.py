@@ -14,6 +14,7 @@ import numpy as np
 from nabladft.chemistry.elements import SYMBOLS
 from nabladft.errors import FormatError, MissingFieldError, NablaDFTError
 from nabladft.storage.flat_source import FlatSource
+from nabladft.storage.remote_sqlite import RemoteDatabase
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -30,7 +31,7 @@ SQLITE_MAGIC: Final = b"SQLite format 3\x00"
 _STEP: Final = 4096
 
 
-def table_columns(path: Path) -> dict[str, tuple[str, ...]]:
+def table_columns(path: Path | RemoteDatabase) -> dict[str, tuple[str, ...]]:
     """List the tables of an SQLite file with their columns.
 
     Raises:
@@ -47,7 +48,7 @@ def table_columns(path: Path) -> dict[str, tuple[str, ...]]:
     return {table: tuple(columns) for table, columns in found.items()}
 
 
-def first_value(path: Path, sql: str) -> Any:  # noqa: ANN401 - whatever SQLite holds
+def first_value(path: Path | RemoteDatabase, sql: str) -> Any:  # noqa: ANN401 - whatever SQLite holds
     """Give the first value that a query finds, or None.
 
     Raises:
@@ -57,9 +58,9 @@ def first_value(path: Path, sql: str) -> Any:  # noqa: ANN401 - whatever SQLite 
     return rows[0][0] if rows else None
 
 
-def _all(path: Path, sql: str) -> list[tuple[Any, ...]]:
+def _all(path: Path | RemoteDatabase, sql: str) -> list[tuple[Any, ...]]:
     try:
-        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        connection = _connect(path)
         try:
             return connection.execute(sql).fetchall()
         finally:
@@ -69,14 +70,17 @@ def _all(path: Path, sql: str) -> list[tuple[Any, ...]]:
         raise FormatError(message) from error
 
 
-def check_size(path: Path) -> None:
+def check_size(path: Path | RemoteDatabase) -> None:
     """Refuse an SQLite file that is shorter than its own header says.
 
     Raises:
         FormatError: The file is not SQLite, or is incomplete.
     """
-    with path.open("rb") as file:
-        header = file.read(100)
+    if isinstance(path, RemoteDatabase):
+        header, size = path.file.read(0, 100), path.file.size
+    else:
+        with path.open("rb") as file:
+            header, size = file.read(100), path.stat().st_size
     if len(header) < 100 or not header.startswith(SQLITE_MAGIC):
         message = f"{path} is not an SQLite file."
         raise FormatError(message)
@@ -85,7 +89,6 @@ def check_size(path: Path) -> None:
     # The page count is only kept by writers that also copy the change counter (SQLite 3.7.0 on).
     counts = header[24:28] == header[92:96]
     expected = n_pages * (65536 if page_size == 1 else page_size)
-    size = path.stat().st_size
     if counts and size < expected:
         message = (
             f"{path} is incomplete: it has {size} bytes of {expected}. Download or copy it again."
@@ -93,11 +96,17 @@ def check_size(path: Path) -> None:
         raise FormatError(message)
 
 
+def _connect(path: Path | RemoteDatabase) -> apsw.Connection:
+    if isinstance(path, RemoteDatabase):
+        return path.connect()
+    return apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+
+
 class SqliteSource(FlatSource):
     """A table of an SQLite file, one row a conformation, in the order of the ids.
 
     Attributes:
-        path: The file.
+        path: The file, on this machine or at a server.
         tables: Columns of each table of the file.
     """
 
@@ -107,14 +116,14 @@ class SqliteSource(FlatSource):
     #: What such a file is called in messages.
     kind: ClassVar[str]
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path | RemoteDatabase) -> None:
         """Look at the tables; nothing else is read yet.
 
         Raises:
             FormatError: The file is incomplete, or lacks a table or column.
             OSError: The file cannot be read.
         """
-        self.path = Path(path)
+        self.path = path if isinstance(path, RemoteDatabase) else Path(path)
         self.tables = present = table_columns(self.path)
         for table, columns in self.required.items():
             absent = [name for name in columns if name not in present.get(table, ())]
@@ -158,15 +167,35 @@ class SqliteSource(FlatSource):
                 found[molecule_id] = smiles
         return found
 
-    def ids_of(self, table: str) -> IntArray:
+    @property
+    def location(self) -> Path | None:
+        """The file, if it is on this machine."""
+        return None if isinstance(self.path, RemoteDatabase) else self.path
+
+    @property
+    def url(self) -> str | None:
+        """Where the file is, if it is at a server."""
+        return self.path.url if isinstance(self.path, RemoteDatabase) else None
+
+    def ids_of(self, table: str, *, declared: int | None = None) -> IntArray:
         """List the ids of a table, ascending, shape (n,).
 
         Counting takes an index only, so that the ids of millions of rows without a gap cost a
         moment and nothing is read of the rows.
 
+        Args:
+            table: Its name.
+            declared: How many rows the file says it has. At a server this is believed if first and
+                last id agree with it, because counting would fetch the whole table.
+
         Raises:
             FormatError: The file is damaged, or an id is not an integer.
         """
+        if isinstance(self.path, RemoteDatabase):
+            ends = [f"(SELECT {end}(id) FROM {table})" for end in ("min", "max")]  # noqa: S608
+            ((first, last),) = self.query(f"SELECT {', '.join(ends)}")
+            if isinstance(first, int) and last - first + 1 == declared:
+                return np.arange(first, last + 1, dtype=np.int64)
         query = f"SELECT count(*), min(id), max(id) FROM {table}"  # noqa: S608 - our own names
         ((n, first, last),) = self.query(query)
         if n and isinstance(first, int) and last - first + 1 == n:
@@ -186,6 +215,8 @@ class SqliteSource(FlatSource):
         Raises:
             FormatError: The file is damaged, or a value is missing or not a number.
         """
+        if isinstance(self.path, RemoteDatabase):
+            self.path.prefetch_table(sql.partition(" FROM ")[2].split()[0])
         row: Any = np.dtype((np.int64, n_columns))
         try:
             found: IntArray = np.fromiter(self.query(sql), dtype=row)
@@ -218,6 +249,20 @@ class SqliteSource(FlatSource):
             message = f"{self.path} is damaged ({error}). Download or copy it again."
             raise FormatError(message) from error
 
+    def announced(
+        self, table: str, ids: Iterable[int], columns: Iterable[str] = ()
+    ) -> Iterable[int]:
+        """Give ids back, each when its row is at hand: at a server, many are fetched together.
+
+        Args:
+            table: Where the rows are.
+            ids: Of the rows.
+            columns: What will be read of them; expressions are not looked into.
+        """
+        if isinstance(self.path, RemoteDatabase):
+            return self.path.announced(table, columns, ids)
+        return ids
+
     def query_rows(self, columns: str, ids: Iterable[int]) -> Iterator[tuple[Any, ...]]:
         """Read columns of some rows, in the order of ``ids``, duplicates included.
 
@@ -226,7 +271,7 @@ class SqliteSource(FlatSource):
         """
         sql = f"SELECT {columns} FROM {self.table} WHERE id = ?"  # noqa: S608 - our own names
         cursor = self._connected().cursor()
-        for number in ids:
+        for number in self.announced(self.table, ids, columns.split(", ")):
             try:
                 found = cursor.execute(sql, (number,)).fetchone()
             except apsw.Error as error:
@@ -283,5 +328,5 @@ class SqliteSource(FlatSource):
             self._connection = None
             self._process = os.getpid()
         if self._connection is None:
-            self._connection = apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READONLY)
+            self._connection = _connect(self.path)
         return self._connection
