@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+#: More known names than this are not listed in a message.
+_MANY = 40
+
 
 class NablaDFTError(Exception):
     """Base of every error raised on purpose by this package."""
@@ -32,7 +35,11 @@ class UnknownNameError(NablaDFTError, KeyError):
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         """Name the kind of thing, what was asked for, and what exists."""
         known = list(known)
-        super().__init__(f"No {kind} {name!r}.{suggestion(name, known)} Known: {', '.join(known)}.")
+        said = f"Known: {', '.join(known)}."
+        if len(known) > _MANY:
+            near = difflib.get_close_matches(name, known, n=5, cutoff=0.3)
+            said = f"There are {len(known)}{', the closest: ' if near else ''}{', '.join(near)}."
+        super().__init__(f"No {kind} {name!r}.{suggestion(name, known)} {said}")
 
 
 class UnitError(NablaDFTError, ValueError):

@@ -149,7 +149,8 @@ class Catalogue:
             chosen = chosen or [p for p in self.products if p.name.startswith(f"{folder}/")]
             chosen = chosen or [p for p in self.products if pattern in p.name]
         if not chosen:
-            raise UnknownNameError("product", pattern, self.names)
+            folders = dict.fromkeys(name.rpartition("/")[0] for name in self.names if "/" in name)
+            raise UnknownNameError("product", pattern, [*folders, *self.names])
         return tuple(chosen)
 
 

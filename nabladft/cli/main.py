@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 #: Verbs in the order of a user's way: look at data, make data, train, score.
-VERBS = ("info", "label", "split", "train", "predict", "evaluate", "benchmark")
+VERBS = ("list", "info", "label", "split", "train", "predict", "evaluate", "benchmark")
 
 #: Which extra of the package installs an optional module.
 _EXTRAS = {
