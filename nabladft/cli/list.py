@@ -36,7 +36,7 @@ examples:
   nabladft list v1                            the first release
   nabladft list --fields forces,hamiltonian   what holds both
   nabladft list --here                        what is on this machine, and where
-  nabladft list --csv > products.csv          for a spreadsheet; --json has everything
+  nabladft list --csv                         for a spreadsheet; --json has everything
 
 ~ marks an estimate, ? what nobody has written down. `nabladft info NAME` says more of one product,
 with units and known defects. docs/get-the-data.md says which one to take.
