@@ -227,7 +227,7 @@ class AseSource(ConformationSource):
         declared = declared_units(known)
         units = {"positions": "angstrom", **_ASE_UNITS, **declared}
         # What is not ASE's own counts only where its unit is declared.
-        held = {**{name: known[name] for name in declared if name in known}, **results}
+        held = {**results, **{name: known[name] for name in declared if name in known}}
         try:
             labels = {
                 name: _in_atomic_units(name, held[name], unit, len(atoms))
