@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from nabladft.storage.content import MODULUS, content_sum, data_hash
 from nabladft.storage.derived import derive, stored_fields_for
 from nabladft.storage.flat import FlatRecords, Texts, ordered, unflatten
+from nabladft.storage.recomputed import recomputable_fields, recompute
 from nabladft.storage.source import ConformationSource
 
 if TYPE_CHECKING:
@@ -93,9 +94,39 @@ class FlatSource(ConformationSource):
             StoreError: The file is missing or damaged.
         """
         names = self.check_fields(fields)
+        computed = [name for name in names if name in self.recomputable_fields]
+        if computed:
+            return self._with_recomputed(indices, names, computed)
         stored = stored_fields_for(names, self.derived_fields)
         flat = self.read_stored(self.check_rows(indices), stored)
         return flat if stored == names else flat.with_values(derive(flat, names))
+
+    def check_fields(self, fields: Sequence[str] | None) -> tuple[str, ...]:
+        """Give the labels to read, or refuse those that are unknown or cannot be had.
+
+        Raises:
+            UnknownNameError: There is no such field.
+            MissingFieldError: The source does not hold it, nor can it be computed.
+        """
+        if fields is None:
+            return self.info.fields
+        super().check_fields([name for name in fields if name not in self.recomputable_fields])
+        return tuple(fields)
+
+    @cached_property
+    def recomputable_fields(self) -> tuple[str, ...]:
+        """Labels that the source does not list but computes when they are asked for by name."""
+        info = self.info
+        return recomputable_fields(info.fields, info.basis_set, info.orbital_order)
+
+    def _with_recomputed(
+        self, indices: Sequence[int] | IntArray, names: Sequence[str], computed: Sequence[str]
+    ) -> FlatRecords:
+        flat = self.read_flat(indices, fields=[name for name in names if name not in computed])
+        # recomputable_fields are there only where both are said.
+        basis_set, order = str(self.info.basis_set), str(self.info.orbital_order)
+        flat = recompute(flat, computed, basis_set, order)
+        return flat.with_values({name: flat.values[name] for name in names})
 
     @cached_property
     def data_hash(self) -> str:
