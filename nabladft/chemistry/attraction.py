@@ -244,10 +244,12 @@ def _derivatives_of_gaussian(
 
 def _gaussian_radial(L: int, k: int, x: FloatArray, exponents: FloatArray) -> FloatArray:
     """Give what ∇^2k Y_L(∇) makes of exp(-a r²), over Y_L(r) exp(-a r²), with x = a r²."""
-    radial: FloatArray = (-2 * exponents) ** L * (-4 * exponents) ** k * factorial(k)
     # The generalised Laguerre polynomial L_k^(L+1/2).
-    radial *= sum((-1) ** j * binom(k + L + 0.5, k - j) / factorial(j) * x**j for j in range(k + 1))
-    return radial
+    laguerre = np.zeros_like(x)
+    for j in range(k + 1):
+        laguerre += (-1) ** j * binom(k + L + 0.5, k - j) / factorial(j) * x**j
+    laguerre *= (-2 * exponents) ** L * (-4 * exponents) ** k * factorial(k)
+    return laguerre
 
 
 def _derivatives_of_potential(
