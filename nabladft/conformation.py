@@ -83,6 +83,9 @@ class Conformation:
     two_electron_energy: float | None = None
     xc_energy: float | None = None
     dispersion_energy: float | None = None
+    homo_energy: float | None = None
+    lumo_energy: float | None = None
+    rotational_constants: FloatArray | None = None
 
     def __post_init__(self) -> None:
         """Check and freeze every array."""

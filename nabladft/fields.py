@@ -109,6 +109,15 @@ LABEL_FIELDS: Final = _table(
     Field("two_electron_energy", (), "hartree", "float64", "Coulomb plus exact exchange."),
     Field("xc_energy", (), "hartree", "float64", "Exchange-correlation energy on the grid."),
     Field("dispersion_energy", (), "hartree", "float64", "Empirical dispersion, in the total."),
+    Field("homo_energy", (), "hartree", "float64", "Energy of the highest occupied orbital."),
+    Field("lumo_energy", (), "hartree", "float64", "Energy of the lowest empty orbital."),
+    Field(
+        "rotational_constants",
+        (3,),
+        "hartree",
+        "float64",
+        "1 / (2 I) of the principal moments of inertia, most abundant isotopes, A >= B >= C.",
+    ),
 )
 
 #: Every quantity, by name.

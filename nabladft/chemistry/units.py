@@ -26,6 +26,8 @@ BOHR_IN_ANGSTROM: Final = float(constants.value("Bohr radius") * 1e10)
 HARTREE_IN_EV: Final = float(constants.value("Hartree energy in eV"))
 HARTREE_IN_JOULE: Final = float(constants.value("Hartree energy"))
 HARTREE_IN_KCAL_PER_MOL: Final = float(HARTREE_IN_JOULE * constants.N_A / constants.calorie / 1e3)
+HARTREE_IN_INVERSE_CM: Final = float(constants.value("hartree-inverse meter relationship") / 1e2)
+HARTREE_IN_MHZ: Final = float(constants.value("hartree-hertz relationship") / 1e6)
 HARTREE_IN_KJ_PER_MOL: Final = float(HARTREE_IN_JOULE * constants.N_A / 1e3)
 DEBYE_IN_ATOMIC_UNITS: Final = float(
     1e-21 / constants.c / (constants.value("atomic unit of electric dipole mom."))
@@ -47,6 +49,9 @@ _UNITS: Final[dict[str, tuple[str, float]]] = {
     "meV": ("energy", 1e-3 / HARTREE_IN_EV),
     "kcal/mol": ("energy", 1.0 / HARTREE_IN_KCAL_PER_MOL),
     "kJ/mol": ("energy", 1.0 / HARTREE_IN_KJ_PER_MOL),
+    "cm^-1": ("energy", 1.0 / HARTREE_IN_INVERSE_CM),  # rotational constants, as hc/λ and hν
+    "MHz": ("energy", 1.0 / HARTREE_IN_MHZ),
+    "GHz": ("energy", 1e3 / HARTREE_IN_MHZ),
     "hartree/bohr": ("force", 1.0),
     "millihartree/bohr": ("force", 1e-3),
     "hartree/angstrom": ("force", BOHR_IN_ANGSTROM),

@@ -11,6 +11,7 @@ from nabladft.fields import FIELDS
 DIMENSIONS = [
     ["bohr", "angstrom"],
     ["hartree", "millihartree", "microhartree", "eV", "meV", "kcal/mol", "kJ/mol"],
+    ["hartree", "cm^-1", "MHz", "GHz"],
     ["hartree/bohr", "hartree/angstrom", "eV/angstrom", "kcal/mol/angstrom"],
     ["e*bohr", "debye"],
 ]
@@ -22,6 +23,8 @@ DIMENSIONS = [
         ("BOHR_IN_ANGSTROM", 0.529177210544),
         ("HARTREE_IN_EV", 27.211386245981),
         ("HARTREE_IN_KCAL_PER_MOL", 627.5094740631),
+        ("HARTREE_IN_INVERSE_CM", 219474.63136314),
+        ("HARTREE_IN_MHZ", 6.579683920499964e9),
         ("HARTREE_IN_KJ_PER_MOL", 2625.4996394799),
         ("DEBYE_IN_ATOMIC_UNITS", 0.3934302695),
         ("BOLTZMANN_IN_HARTREE_PER_KELVIN", 3.1668115634564e-6),
