@@ -47,7 +47,12 @@ class Begun:
         """Read the header of a journal; None for a new one."""
         if not header:
             return None
-        return cls(**{key: header.get(key) for key in ("url", "size", "etag", "identity")})
+        return cls(
+            url=header["url"],
+            size=header["size"],
+            etag=header["etag"],
+            identity=header["identity"],
+        )
 
 
 def difference(begun: Begun, remote: RemoteFile, *, hashes: Sequence[str]) -> str | None:
@@ -84,7 +89,11 @@ def unlike(expected: Expected, remote: RemoteFile) -> str | None:
 
 
 class Sources:
-    """The places of one file, of which one is in use; threads may ask for the next at once."""
+    """The places of one file, of which one is in use; threads may ask for the next at once.
+
+    Attributes:
+        expected: What the whole file will be compared with.
+    """
 
     def __init__(
         self,
@@ -95,8 +104,8 @@ class Sources:
         say: Callable[[str], None],
     ) -> None:
         """Take the places in the order to try; nothing is opened yet."""
+        self.expected = expected
         self._waiting = list(locations)
-        self._expected = expected
         self._settings = settings
         self._say = say
         self._lock = threading.Lock()
@@ -148,17 +157,21 @@ class Sources:
                     self._say(str(error))
                 continue
             reason = (
-                unlike(self._expected, remote)
+                unlike(self.expected, remote)
                 if begun is None
-                else difference(begun, remote, hashes=self._expected.hashes)
+                else difference(begun, remote, hashes=self.expected.hashes)
             )
             if reason is None:
                 self._current = remote
                 return remote
             remote.close()
-            self._failures.append(
-                VerificationError(f"{shown(location)} holds another file: {reason}.")
-            )
+            message = f"{shown(location)} holds another file: {reason}."
+            if begun is None:
+                message += (
+                    " It was changed after the catalogue was written. Update the catalogue, or "
+                    "take it as it is now with --accept-changed."
+                )
+            self._failures.append(VerificationError(message))
         raise self._given_up()
 
     def _given_up(self) -> TransportError:

@@ -19,7 +19,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 #: Verbs in the order of a user's way: look at data, make data, train, score.
-VERBS = ("list", "info", "label", "split", "train", "predict", "evaluate", "benchmark")
+VERBS = (
+    "list",
+    "info",
+    "download",
+    "convert",
+    "label",
+    "split",
+    "train",
+    "predict",
+    "evaluate",
+    "benchmark",
+)
 
 #: Which extra of the package installs an optional module.
 _EXTRAS = {
@@ -36,6 +47,7 @@ _EPILOG = """\
 examples:
   nabladft benchmark nano                          train and score every baseline, ten minutes
   nabladft info nano                               what a data set holds, in which units
+  nabladft convert train_2k.db my_store            a published file into a store
   nabladft label molecules.smi --out my_store      make DFT labels for your own molecules
   nabladft train baselines/painn --data nano       train one model
   nabladft evaluate predictions.h5 --data nano     score predictions, yours or anybody's

@@ -140,7 +140,7 @@ class HttpFile(RemoteFile):
                 )
             raise BadResponseError(
                 f"{self.url}: asked for bytes {start} to {end}, the server sends the whole file, "
-                "although it gave a range before. Try again with --connections 1, or a mirror."
+                "although it gave a range before. Nothing of it is used; try a mirror (--mirror)."
             )
         said = response.headers.get("Content-Range", "")
         found = _RANGE.fullmatch(said.strip())
