@@ -2,6 +2,7 @@
 
 Example:
     >>> open_source("nano")  # doctest: +SKIP
+    >>> open_source("energy/train-tiny")[0].formation_energy  # doctest: +SKIP
     >>> open_source("train_2k.db")[0].formation_energy  # doctest: +SKIP
 """
 
@@ -11,7 +12,16 @@ from typing import TYPE_CHECKING, Final
 
 import h5py
 
-from nabladft.errors import FormatError, InputError, StoreError, UnknownNameError
+from nabladft.catalog.catalogue import load_catalogue
+from nabladft.catalog.describing import how_to_get
+from nabladft.catalog.places import find_local, local_path
+from nabladft.errors import (
+    FormatError,
+    InputError,
+    NotDownloadedError,
+    StoreError,
+    UnknownNameError,
+)
 from nabladft.resources import embedded_datasets
 from nabladft.storage.formats.ase_formats import AseSource
 from nabladft.storage.formats.published_energy import PublishedEnergySource
@@ -48,17 +58,20 @@ _READABLE: Final = (
 
 
 def open_source(path_or_name: str | Path) -> ConformationSource:
-    """Open a data set: one that comes with the package, a store, or a file of a known format.
+    """Open a data set: a product of the catalogue, a store, or a file of a known format.
 
     What a file is, is found by looking into it; its name does not matter. A bare name of an
-    embedded data set wins over a folder of that name; write ``./name`` for the folder.
+    embedded data set wins over a folder of that name; write ``./name`` for the folder. A path that
+    exists wins over the name of any other product.
 
     Args:
-        path_or_name: "nano", a path, or the address of a store or of an SQLite file
-            (``https://``, ``s3://``), of which only what is asked for is fetched.
+        path_or_name: "nano", the name of a downloaded product ("energy/train-tiny"), a path, or the
+            address of a store or of an SQLite file (``https://``, ``s3://``), of which only what
+            is asked for is fetched.
 
     Raises:
-        UnknownNameError: Neither a path nor a data set of the package.
+        UnknownNameError: Neither a path nor a product of the catalogue.
+        NotDownloadedError: The product is not on this machine; the message says how to get it.
         TransportError: An address cannot be reached, or its server gives whole files only.
         InputError: There is no such path.
         FormatError: The file is of no format that can be read here, or is damaged.
@@ -78,10 +91,27 @@ def open_source(path_or_name: str | Path) -> ConformationSource:
     if path.exists():
         message = f"{path} is neither a file nor a folder."
         raise InputError(message)
-    if path.suffix or len(path.parts) > 1:
-        message = f"There is no file or folder {str(path)!r}."
-        raise InputError(message)
-    raise UnknownNameError("file, folder or data set", str(path_or_name), embedded)
+    return _open_product(str(path_or_name), path)
+
+
+def _open_product(name: str, path: Path) -> ConformationSource:
+    """Open a product of the catalogue by its name, where there is no such path."""
+    catalogue = load_catalogue()
+    product = catalogue.find(name)
+    if product is None:
+        folder = name.partition("/")[0]
+        if path.suffix or (len(path.parts) > 1 and folder not in catalogue.folders):
+            message = f"There is no file or folder {str(path)!r}."
+            raise InputError(message)
+        raise UnknownNameError("file, folder or data set", name, catalogue.names)
+    found = find_local(product)
+    if found is None:
+        message = (
+            f"{name!r} is not on this machine (looked for {local_path(product)}). "
+            f"{how_to_get(product)}"
+        )
+        raise NotDownloadedError(message)
+    return _open_folder(found) if found.is_dir() else _open_file(found)
 
 
 def _open_address(address: str) -> ConformationSource:
