@@ -168,7 +168,7 @@ class _Work:
                 identity=self.identity,
                 keys=self.keys,
             )
-            _check_space(self.folder, plan.n_bytes)
+            check_space(self.folder, plan.n_bytes)
             plan.write(staging.area)
             return plan
         check_same(plan.source, self.identity, target=self.folder, what="source")
@@ -185,12 +185,12 @@ class _Work:
         watcher: Watcher,
     ) -> ConversionReport:
         done = {p: result_of(staged) for p, staged in staging.finished().items()}
-        self._check_bad([*plan.bad], skip_bad=skip_bad)
+        refuse_bad(self.source.info.name, [*plan.bad], skip_bad=skip_bad)
         for result in done.values():
-            self._check_bad([*result.bad], skip_bad=skip_bad)
+            refuse_bad(self.source.info.name, [*result.bad], skip_bad=skip_bad)
         missing = [k for k in range(plan.n_shards) if k not in done]
         share = sum(len(plan.rows_of_shard(k)) for k in missing) / len(plan.rows)
-        _check_space(self.folder, int(share * plan.n_bytes))
+        check_space(self.folder, int(share * plan.n_bytes))
         step = max(1, int(READ_BYTES * len(plan.rows) / max(plan.n_bytes, 1)))
         progress = Progress(
             n_rows=len(plan.rows),
@@ -215,7 +215,7 @@ class _Work:
                 results = scheduler.run(convert_shard, tasks)
                 try:
                     for result in results:
-                        self._check_bad([*result.bad], skip_bad=skip_bad)
+                        refuse_bad(self.source.info.name, [*result.bad], skip_bad=skip_bad)
                         done[result.position] = result
                         n_now += result.n_rows - len(result.bad)
                         view.update(result.n_rows)
@@ -274,16 +274,21 @@ class _Work:
             details=manifest.details,
         )
 
-    def _check_bad(self, bad: list[BadRow], *, skip_bad: bool) -> None:
-        if bad and not skip_bad:
-            shown = "; ".join(map(str, bad[:_SHOWN]))
-            more = f" (and {len(bad) - _SHOWN} more)" if len(bad) > _SHOWN else ""
-            message = (
-                f"{self.source.info.name!r} has rows that cannot be converted: {shown}{more} "
-                "Correct them, or leave them out with --skip-bad FILE.csv, which lists them. "
-                "Finished work is kept."
-            )
-            raise InputError(message)
+
+def refuse_bad(name: str, bad: list[BadRow], *, skip_bad: bool) -> None:
+    """Refuse bad rows unless they may be left out.
+
+    Raises:
+        InputError: There is one; the message has the first ones with reasons.
+    """
+    if bad and not skip_bad:
+        shown = "; ".join(map(str, bad[:_SHOWN]))
+        more = f" (and {len(bad) - _SHOWN} more)" if len(bad) > _SHOWN else ""
+        message = (
+            f"{name!r} has rows that cannot be converted: {shown}{more} Correct them, or leave "
+            "them out with --skip-bad FILE.csv, which lists them. Finished work is kept."
+        )
+        raise InputError(message)
 
 
 def asked_document(
@@ -309,7 +314,7 @@ def asked_document(
     }
 
 
-def _check_space(folder: Path, n_bytes: int) -> None:
+def check_space(folder: Path, n_bytes: int) -> None:
     """Refuse to begin what cannot end well.
 
     Raises:

@@ -251,7 +251,7 @@ def select_rows(
     """
     all_keys = np.asarray(source.keys)
     wanted = all_keys[:0] if keys is None else np.asarray(keys, dtype=np.int64).reshape(-1, 2)
-    codes, wanted_codes = _codes(all_keys, wanted)
+    codes, wanted_codes = key_codes(all_keys, wanted)
     order = np.argsort(codes, kind="stable")  # of equal ones the first is first
     is_second = np.zeros(len(codes), dtype=bool)
     is_second[order[1:]] = codes[order[1:]] == codes[order[:-1]]
@@ -271,7 +271,7 @@ def select_rows(
     return rows, bad
 
 
-def _codes(keys: IntArray, wanted: IntArray) -> tuple[IntArray, IntArray]:
+def key_codes(keys: IntArray, wanted: IntArray) -> tuple[IntArray, IntArray]:
     """Give each pair one number, equal for equal pairs: sorting numbers is fast."""
     both = np.concatenate([keys, wanted])
     if len(both) == 0:
