@@ -23,6 +23,7 @@ VERBS = (
     "list",
     "info",
     "download",
+    "verify",
     "convert",
     "label",
     "split",
