@@ -23,7 +23,13 @@ from nabladft.errors import (
     UnknownNameError,
 )
 from nabladft.resources import embedded_datasets
+from nabladft.storage.formats.array_pickles import NPY_MAGIC
 from nabladft.storage.formats.ase_formats import AseSource
+from nabladft.storage.formats.psi4_wavefunctions import (
+    FILE_NAME,
+    Psi4WavefunctionSource,
+    holds_wavefunctions,
+)
 from nabladft.storage.formats.published_energy import PublishedEnergySource
 from nabladft.storage.formats.published_hamiltonian import PublishedHamiltonianSource
 from nabladft.storage.formats.sqlite_source import SQLITE_MAGIC, first_value, table_columns
@@ -52,8 +58,8 @@ _PACKED: Final = {
 }
 
 _READABLE: Final = (
-    "Readable are: a store (a folder), a published energy or Hamiltonian file, an ASE database, "
-    "an extended xyz file."
+    "Readable are: a store (a folder), a published energy, trajectory or Hamiltonian file, a file "
+    "of QH9, a folder of wavefunctions, an ASE database, an extended xyz file."
 )
 
 
@@ -130,6 +136,8 @@ def _open_address(address: str) -> ConformationSource:
 def _open_folder(path: Path) -> ConformationSource:
     if (path / MANIFEST_NAME).is_file():
         return Store(path)
+    if holds_wavefunctions(path):
+        return Psi4WavefunctionSource(path)
     inside = sorted(path.glob(f"*/{MANIFEST_NAME}"))
     hint = f" Did you mean {str(inside[0].parent)!r}?" if inside else ""
     message = f"{path} is a folder but not a store: it has no {MANIFEST_NAME}.{hint}"
@@ -146,6 +154,8 @@ def _open_file(path: Path) -> ConformationSource:
         return _open_sqlite(path)
     if start.startswith(_HDF5_MAGIC):
         _refuse_hdf5(path)
+    if start.startswith(NPY_MAGIC) and FILE_NAME.fullmatch(path.name):
+        return Psi4WavefunctionSource(path)
     for magic, command in _PACKED.items():
         if start.startswith(magic):
             message = f"{path} is packed. Unpack it first: {command} {path}"

@@ -1,7 +1,7 @@
 """Writers of the published file formats, for tests of their readers only.
 
-The schemas are those of the published files: ASE's SQLite back end with labels in ``data``, and the
-tables of the Hamiltonian databases.
+The schemas are those of the published files: ASE's SQLite back end with labels in ``data``, the
+tables of the Hamiltonian databases, and the dicts that Psi4 pickles.
 """
 
 import apsw
@@ -10,6 +10,11 @@ import ase.db
 import numpy as np
 
 from nabladft.chemistry.basis import DEF2_SVP
+from nabladft.chemistry.core_hamiltonian import core_hamiltonian_matrix
+from nabladft.chemistry.electronic import n_electrons, orbital_energies_and_coefficients
+from nabladft.chemistry.elements import SYMBOLS
+from nabladft.chemistry.orbitals import reorder_orbital_coefficients, reorder_orbitals
+from nabladft.chemistry.overlap import overlap_matrix
 from nabladft.chemistry.units import PUBLISHED_BOHR_IN_ANGSTROM as ANGSTROM
 
 METADATA = {
@@ -78,6 +83,77 @@ def write_hamiltonian_file(path, records, *, energy="energy", first_id=0):
             ),
         )
     connection.close()
+    return path
+
+
+def psi4_wavefunction(record):
+    """What Psi4's ``Wavefunction.to_file`` saves of a record, in Psi4's order of orbitals."""
+    numbers, positions = record.atomic_numbers, record.positions
+
+    def to_psi4(matrix):
+        return reorder_orbitals(matrix, numbers, source="ascending", target="psi4")
+
+    overlap = overlap_matrix(numbers, positions)
+    _, coefficients = orbital_energies_and_coefficients(record.hamiltonian, overlap)
+    filled = n_electrons(numbers) // 2
+    density = to_psi4(coefficients[:, :filled] @ coefficients[:, :filled].T)
+    orbitals = reorder_orbital_coefficients(
+        coefficients, numbers, source="ascending", target="psi4"
+    )
+    fock, n = to_psi4(record.hamiltonian), len(overlap)
+    return {
+        "molecule": {
+            "geom": positions.ravel(),
+            "elez": numbers.astype(np.int64),
+            "elem": np.array([SYMBOLS[number] for number in numbers]),
+            "real": np.ones(len(numbers), dtype=bool),
+            "units": "Bohr",
+            "fix_com": True,
+            "fragment_separators": [],
+            "molecular_charge": 0.0,
+        },
+        "matrix": {
+            "Ca": orbitals,
+            "Cb": orbitals,
+            "Da": density,
+            "Db": density,
+            "Fa": fock,
+            "Fb": fock,
+            "H": to_psi4(core_hamiltonian_matrix(numbers, positions)),
+            "S": to_psi4(overlap),
+            "X": None,
+            "aotoso": np.eye(n),
+            "gradient": None,
+            "hessian": None,
+        },
+        "vector": {
+            "epsilon_a": record.orbital_energies,
+            "epsilon_b": record.orbital_energies,
+            "frequencies": None,
+        },
+        "dimension": {"doccpi": (filled,), "nmopi": (n,), "nsopi": (n,)},
+        "int": {"nalpha": filled, "nbeta": filled, "nmo": n, "nso": n, "print": 1},
+        "string": {"name": "RKS", "module": "scf", "basisname": "DEF2-SVP"},
+        "boolean": {"same_a_b_dens": True, "same_a_b_orbs": True, "basispuream": True},
+        "float": {"energy": record.energy, "efzc": 0.0},
+        "floatvar": {
+            "CURRENT ENERGY": record.energy,
+            "SCF TOTAL ENERGY": record.energy,
+            "NUCLEAR REPULSION ENERGY": record.nuclear_repulsion_energy,
+            "ONE-ELECTRON ENERGY": record.one_electron_energy,
+            "TWO-ELECTRON ENERGY": record.two_electron_energy,
+            "DFT XC ENERGY": record.xc_energy,
+            "DISPERSION CORRECTION ENERGY": record.dispersion_energy,
+            "GRID ELECTRONS TOTAL": float(2 * filled),
+        },
+        "matrixarr": {"SCF DIPOLE": record.dipole, "CURRENT DIPOLE": record.dipole},
+    }
+
+
+def write_wavefunction(folder, record, content=None):
+    """Write a wavefunction file as published; returns its path."""
+    path = folder / f"{record.molecule_id}_{record.conformation_id}.npy"
+    np.save(path, content or psi4_wavefunction(record), allow_pickle=True)
     return path
 
 
