@@ -156,23 +156,14 @@ class Rows:
                 self._n_blocks = -(-longest // shortest)
 
     @cached_property
-    def _pieces(self) -> list[tuple[int, int]]:
-        pieces, lengths = runs(self.starts, self.counts)
-        return list(zip(pieces.tolist(), (pieces + lengths).tolist(), strict=True))
-
-    @cached_property
     def _index(self) -> IntArray:
         return _ranges(self.starts, self.counts, self.offsets)
 
     @cached_property
-    def _blocks(self) -> tuple[IntArray, IntArray]:
-        """First value of every block, in the source and in the copy."""
-        shifts = np.minimum(
+    def _shifts(self) -> IntArray:
+        """Where each block begins within its row, shape (n, n_blocks)."""
+        return np.minimum(
             self._block * _counting(self._n_blocks), (self.counts - self._block)[:, None]
-        )
-        return (
-            (self.starts[:, None] + shifts).reshape(-1),
-            (self.offsets[:-1, None] + shifts).reshape(-1),
         )
 
     def take(self, values: NDArray[Any]) -> NDArray[Any]:
@@ -187,37 +178,75 @@ class Rows:
         Raises:
             IndexError: A row is outside.
         """
-        n, total = len(self.starts), self._total
         width = values.dtype.itemsize * prod(values.shape[1:])
-        if n and (width * total >= _LONG_PIECE * n or self._is_one_piece):
-            return self._take_slices(values)
-        if self._block and values.flags.c_contiguous:
-            return self._take_blocks(values, width)
-        return values.take(self._index, axis=0)
+        if self._is_one_piece:
+            start = int(self.starts[0])
+            if not 0 <= start <= start + self._total <= len(values):
+                message = (
+                    f"rows {start} to {start + self._total} of {len(values)} are out of bounds"
+                )
+                raise IndexError(message)
+            return values[start : start + self._total].copy()
+        in_blocks = self._block or width * self._total >= _LONG_PIECE * len(self.starts)
+        if not in_blocks or not values.flags.c_contiguous:
+            return values.take(self._index, axis=0)
+        memory = values.reshape(-1).view(np.uint8)
+        copied = self.take_bytes(memory, width * self.starts, width)
+        return copied.view(values.dtype).reshape(-1, *values.shape[1:])
 
-    def _take_slices(self, values: NDArray[Any]) -> NDArray[Any]:
-        out = np.empty((self._total, *values.shape[1:]), dtype=values.dtype)
-        position = 0
-        for start, stop in self._pieces:
-            end = position + stop - start
-            out[position:end] = values[start:stop]
-            position = end
-        return out
+    def take_bytes(self, memory: NDArray[np.uint8], begin: IntArray, width: int) -> NDArray[Any]:
+        """Copy the rows out of memory, wherever each of them is.
 
-    def _take_blocks(self, values: NDArray[Any], width: int) -> NDArray[Any]:
-        block = np.dtype((np.void, width * self._block))
-        n_places = len(values) - self._block + 1
-        # Overlapping blocks, one beginning at every value.
-        source = np.ndarray((max(0, n_places),), block, values, strides=(width,))
+        Args:
+            memory: Bytes.
+            begin: First byte of each row, shape (n,); :attr:`starts` is not used.
+            width: Bytes of one value.
+
+        Returns:
+            New array of bytes, shape (width * sum counts,).
+
+        Raises:
+            IndexError: A row is outside.
+        """
+        size = width * self._total
+        if size >= _LONG_PIECE * len(begin):
+            return self._take_pieces(memory, begin, width)
         if self._n_blocks == 1:
-            copied = source[self.starts]
-            return np.ndarray((self._total, *values.shape[1:]), values.dtype, copied)
-        begin, place = self._blocks
-        out = np.empty((self._total, *values.shape[1:]), dtype=values.dtype)
-        target = np.ndarray((self._total - self._block + 1,), block, out, strides=(width,))
-        # Where blocks overlap they hold the same values, so their sequence does not matter.
-        target[place] = source[begin]
+            copied = _overlapping(memory, width * self._block, 1)[begin]
+            return np.ndarray((size,), np.uint8, copied)
+        out = np.empty(size, dtype=np.uint8)
+        if self._block:
+            block = width * self._block
+            source = (begin[:, None] + width * self._shifts).reshape(-1)
+            target = (self.offsets[:-1, None] + self._shifts).reshape(-1)
+            # Where blocks overlap they hold the same values, so their sequence does not matter.
+            _overlapping(out, block, width)[target] = _overlapping(memory, block, 1)[source]
+        elif size:
+            first = np.repeat(begin - width * self.offsets[:-1], self.counts)
+            _overlapping(out, width, width)[:] = _overlapping(memory, width, 1)[
+                first + width * _counting(self._total)
+            ]
         return out
+
+    def _take_pieces(
+        self, memory: NDArray[np.uint8], begin: IntArray, width: int
+    ) -> NDArray[np.uint8]:
+        out = np.empty(width * self._total, dtype=np.uint8)
+        pieces, lengths = runs(begin, width * self.counts)
+        position = 0
+        for start, length in zip(pieces.tolist(), lengths.tolist(), strict=True):
+            if not 0 <= start <= start + length <= len(memory):
+                message = f"bytes {start} to {start + length} of {len(memory)} are out of bounds"
+                raise IndexError(message)
+            out[position : position + length] = memory[start : start + length]
+            position += length
+        return out
+
+
+def _overlapping(memory: NDArray[np.uint8], size: int, step: int) -> NDArray[np.void]:
+    """See memory as blocks of ``size`` bytes, one beginning every ``step`` bytes."""
+    n_places = max(0, (len(memory) - size) // step + 1)
+    return np.ndarray((n_places,), np.dtype((np.void, size)), memory, strides=(step,))
 
 
 class SingleRows(Rows):
@@ -236,6 +265,15 @@ class SingleRows(Rows):
         """Ones, shape (n,)."""
         return np.ones_like(self.starts)
 
+    @cached_property
+    def offsets(self) -> IntArray:  # type: ignore[override]
+        """0, 1, ..., n."""
+        return np.arange(len(self.starts) + 1)
+
     def take(self, values: NDArray[Any]) -> NDArray[Any]:
         """Copy the rows; see the base class."""
         return values.take(self.starts, axis=0)
+
+    def take_bytes(self, memory: NDArray[np.uint8], begin: IntArray, width: int) -> NDArray[Any]:
+        """Copy the rows; see the base class."""
+        return np.ndarray((width * len(begin),), np.uint8, _overlapping(memory, width, 1)[begin])

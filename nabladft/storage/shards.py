@@ -217,16 +217,8 @@ class Shard:
             },
         )
 
-    def value_offsets(self, name: str) -> IntArray | None:
-        """Where the values of each record begin in the flat array of a field, shape (n + 1,).
-
-        None for a field of the conformation, which has one row per record.
-        """
-        axes = FIELDS[name].shape[:1]
-        if axes == ("n_atoms",):
-            return self.atom_offsets
-        if axes != ("n_orbitals",):
-            return None
+    def offsets_of_orbitals(self, name: str) -> IntArray:
+        """Where the values of each record begin in the flat array of a field of orbitals."""
         if name not in self._offsets:
             nothing = np.zeros(0, dtype=np.int64)
             self._offsets[name] = offsets_of(
@@ -262,9 +254,9 @@ class Shard:
         axes = FIELDS[name].shape[:1]
         if axes == ("n_atoms",):
             return atoms
-        offsets = self.value_offsets(name)
-        if offsets is None:
+        if axes != ("n_orbitals",):
             return singles
+        offsets = self.offsets_of_orbitals(name)
         starts = offsets.take(singles.starts)
         return Rows(starts, offsets.take(singles.starts + 1) - starts)
 

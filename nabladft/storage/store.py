@@ -18,13 +18,13 @@ from nabladft.storage.flat_source import FlatSource
 from nabladft.storage.index import INDEX_NAME, Index
 from nabladft.storage.manifest import read_manifest
 from nabladft.storage.ragged import offsets_of
-from nabladft.storage.scattered import read_scattered
+from nabladft.storage.scattered import MappedShards, read_by_shard
 from nabladft.storage.shard_files import LocalShardFile
 from nabladft.storage.shards import Shard
 from nabladft.storage.source import SourceInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -67,13 +67,16 @@ class Store(FlatSource):
             np.array([shard.rows for shard in self.manifest.shards], dtype=np.int64)
         )
         self._n_rows = int(self._first_rows[-1])
-        self._shards: OrderedDict[int, Shard] = OrderedDict()
-        self._process = os.getpid()
+        self._shards: OrderedDict[int, Shard]
+        self._mapped: MappedShards
+        self._is_mapped: bool
+        self._close()
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave open files behind, and what was read of all shards."""
         kept = {k: v for k, v in self.__dict__.items() if k not in _OF_ALL_SHARDS}
-        return kept | {"_shards": OrderedDict()}
+        mapped = MappedShards(len(self.manifest.shards))
+        return kept | {"_shards": OrderedDict(), "_mapped": mapped, "_is_mapped": True}
 
     @cached_property
     def info(self) -> SourceInfo:
@@ -218,7 +221,21 @@ class Store(FlatSource):
         local = rows - self._first_rows[numbers]
         if (numbers == numbers[0]).all():
             return self._shard(int(numbers[0])).read(local, fields)
-        return read_scattered(self._shards_of(numbers), numbers, local, fields)
+        return self._read_scattered(numbers, local, fields)
+
+    def _read_scattered(
+        self, numbers: IntArray, rows: IntArray, fields: Sequence[str]
+    ) -> FlatRecords:
+        self._check_process()
+        if self._is_mapped:
+            labels = tuple(fields)
+            keeps_all = len(self.manifest.shards) <= _OPEN_SHARDS
+            mapped = self._mapped if keeps_all else MappedShards(len(self.manifest.shards))
+            missing = mapped.missing(numbers, labels)
+            if not missing or mapped.add(self._shards_of(missing), labels):
+                return mapped.read(numbers, rows, labels)
+            self._is_mapped = False  # packed or elsewhere, and so are the other shards
+        return read_by_shard(self._shards_of(numbers.tolist()), numbers, rows, fields)
 
     def read_texts(self, indices: Sequence[int] | IntArray) -> Texts:
         """Read SMILES and origin of the geometry, in the order asked for, duplicates included.
@@ -231,7 +248,7 @@ class Store(FlatSource):
         numbers = self._first_rows.searchsorted(rows, side="right") - 1
         smiles: list[str | None] = [None] * len(rows)
         origin: list[str | None] = [None] * len(rows)
-        for number, shard in self._shards_of(numbers).items():
+        for number, shard in self._shards_of(numbers.tolist()).items():
             where = np.flatnonzero(numbers == number)
             texts = shard.read_texts(rows[where] - self._first_rows[number])
             for k, position in enumerate(where.tolist()):
@@ -244,9 +261,9 @@ class Store(FlatSource):
         self._prepare_shards(numbers)
         return [self._shard(number) for number in numbers]
 
-    def _shards_of(self, numbers: IntArray) -> dict[int, Shard]:
+    def _shards_of(self, numbers: Iterable[int]) -> dict[int, Shard]:
         """Open the shards of some rows."""
-        wanted = sorted(set(numbers.tolist()))
+        wanted = sorted(set(numbers))
         self._prepare_shards(wanted)
         return {number: self._shard(number) for number in wanted}
 
@@ -258,21 +275,30 @@ class Store(FlatSource):
         return np.concatenate([np.zeros(0, dtype=np.int64), *parts])
 
     def _shard(self, number: int) -> Shard:
-        if self._process != os.getpid():
-            # After a fork the parent's handles must not be shared: HDF5 keeps a file position.
-            self._shards = OrderedDict()
-            self._process = os.getpid()
+        self._check_process()
         shard = self._shards.get(number)
         if shard is None:
             entry = self.manifest.shards[number]
-            shard = Shard(self.folder, entry, self.manifest, self._open_file(entry))
-            self._shards[number] = shard
+            shard = self._shards.setdefault(
+                number, Shard(self.folder, entry, self.manifest, self._open_file(entry))
+            )
             if len(self._shards) > _OPEN_SHARDS:
                 # Not closed: whoever reads it at this moment holds it.
                 self._shards.popitem(last=False)
-        else:
+        elif len(self.manifest.shards) > _OPEN_SHARDS:
             self._shards.move_to_end(number)
         return shard
+
+    def _check_process(self) -> None:
+        if self._process != os.getpid():
+            # After a fork the parent's handles must not be shared: HDF5 keeps a file position.
+            self._close()
+
+    def _close(self) -> None:
+        self._shards = OrderedDict()
+        self._mapped = MappedShards(len(self.manifest.shards))
+        self._is_mapped = True
+        self._process = os.getpid()
 
     def _open_file(self, entry: ShardEntry) -> ShardFile:
         """Open the bytes of a shard; a store elsewhere opens them in another way."""

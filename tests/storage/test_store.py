@@ -94,7 +94,7 @@ def test_energy_follows_from_a_stored_formation_energy(new_store, record):
         (lambda s: s.read([12]), InputError, "Row 12 is out of range: 'demo' has 12"),
         (lambda s: s.read([0.5]), InputError, "Rows must be a list of integers"),
         (lambda s: s.read([0], fields=["forcs"]), UnknownNameError, "Did you mean 'forces'"),
-        (lambda s: s.read([0], fields=["overlap"]), MissingFieldError, "does not hold 'overlap'"),
+        (lambda s: s.read([0], fields=["xc_energy"]), MissingFieldError, "not hold 'xc_energy'"),
         (lambda s: s.rows_of([(3, 0), (5, 5)]), InputError, "1 of 2.*molecule_id 5"),
     ],
 )
