@@ -17,6 +17,7 @@ Example:
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from nabladft.transport.files import RemoteFile
 
 PART: Final = ".part"
+_SERVER: Final = "the server"
 
 #: Bytes to leave on a disk: a full one breaks other people's work.
 _SPARE: Final = 64 << 20
@@ -113,6 +115,7 @@ def fetch_file(
     reporter = reporter or Reporter()
     expected = expected or Expected()
     if target.exists():
+        _remove_left_journal(target)
         return _found(target, expected)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -289,7 +292,11 @@ class _Job:
         if remote.size is None and expected.hashes:
             # Part sizes follow from the size, which is known only now.
             verify_file(part, expected)
-        if wrong:
+        verified = ("size", *expected.hashes)
+        if wrong and not any(mismatch.certain for mismatch in wrong):
+            self._accept_uncertain(wrong, expected)
+            verified = tuple(name for name in verified if name != "ETag")
+        elif wrong:
             text = "; ".join(map(str, wrong))
             self.journal.begin({"file": self.target.name} | asdict(Begun.of(remote)))
             self._refuse_if_changed(remote, text)
@@ -297,7 +304,19 @@ class _Job:
         part.replace(self.target)
         _sync_folder(self.target.parent)
         self.journal.remove()
-        return ("size", *expected.hashes)
+        return verified
+
+    def _accept_uncertain(self, wrong: list[Mismatch], expected: Expected) -> None:
+        """Go on with an ETag that cannot be reproduced if only the server said it, else refuse."""
+        text = "; ".join(map(str, wrong))
+        if expected.said_by == _SERVER or len(expected.hashes) > 1:
+            self.reporter.say(f"{text}; what else is known of it agrees")
+            return
+        raise VerificationError(
+            f"{self.target.name}: {text}. Its bytes are kept in {self._part.name}: give "
+            "etag_part_bytes in the catalogue, or take the file as it is with --accept-changed, "
+            "and run again; nothing is fetched again. To fetch it again, delete that file."
+        )
 
     def _refuse_if_changed(self, remote: RemoteFile, text: str) -> None:
         """Raise if the server's file is another one now: then a second try would mix again."""
@@ -323,7 +342,7 @@ def _completed(expected: Expected, remote: RemoteFile) -> Expected:
     if expected.hashes or content_etag(remote.etag) is None:
         return expected
     size = expected.size if expected.size is not None else remote.size
-    return replace(expected, size=size, etag=remote.etag, said_by="the server")
+    return replace(expected, size=size, etag=remote.etag, said_by=_SERVER)
 
 
 def _found(target: Path, expected: Expected) -> Fetched:
@@ -340,6 +359,14 @@ def _found(target: Path, expected: Expected) -> Fetched:
     return Fetched(
         path=target, n_bytes=size, n_fetched=0, seconds=0.0, verified=verified, was_there=True
     )
+
+
+def _remove_left_journal(target: Path) -> None:
+    """Remove the journal of a process that was killed after its last step but one."""
+    path = target.with_name(target.name + SUFFIX)
+    if path.exists():
+        with contextlib.suppress(OSError), Journal(path) as journal:
+            journal.remove()
 
 
 def _explained(error: OSError, target: Path) -> OSError:

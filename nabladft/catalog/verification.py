@@ -70,15 +70,30 @@ class Expected:
 
 @dataclass(frozen=True, kw_only=True)
 class Mismatch:
-    """One hash that is not the promised one."""
+    """One hash that is not the promised one.
+
+    Attributes:
+        kind: Which.
+        expected: The promised one.
+        found: That of the file; of an ETag, with the likeliest part size.
+        said_by: Who promised it.
+        certain: False for an ETag whose part size is not known: the file may be right and have
+            been uploaded in parts of an unusual size.
+    """
 
     kind: Literal["SHA-256", "MD5", "ETag"]
     expected: str
     found: str
     said_by: str
+    certain: bool = True
 
     def __str__(self) -> str:
         """Say so in words."""
+        if not self.certain:
+            return (
+                f"the ETag {self.expected}, said by {self.said_by}, comes out with none of the "
+                "usual part sizes"
+            )
         return f"{self.kind} is {self.found}, {self.said_by} says {self.expected}"
 
 
@@ -236,15 +251,22 @@ class Verifier:
             if not further:
                 # No part size at all gives so many parts of so few bytes.
                 likeliest = self._parts[0].etag() if self._parts else "of another number of parts"
-                found.append(self._compare("ETag", etag, likeliest))
+                certain = bool(expected.etag_part_bytes) or etag.endswith("-1") or not self._parts
+                found.append(self._compare("ETag", etag, likeliest, certain=certain))
         return [mismatch for mismatch in found if mismatch is not None]
 
     def _compare(
-        self, kind: Literal["SHA-256", "MD5", "ETag"], expected: str, found: str
+        self,
+        kind: Literal["SHA-256", "MD5", "ETag"],
+        expected: str,
+        found: str,
+        *,
+        certain: bool = True,
     ) -> Mismatch | None:
         if expected.lower() == found:
             return None
-        return Mismatch(kind=kind, expected=expected, found=found, said_by=self._expected.said_by)
+        said_by = self._expected.said_by
+        return Mismatch(kind=kind, expected=expected, found=found, said_by=said_by, certain=certain)
 
 
 def _part_sizes(size: int | None, etag: str, given: int | None) -> list[int]:
