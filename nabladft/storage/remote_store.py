@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import apsw
@@ -24,12 +25,12 @@ from nabladft.storage.index import INDEX_NAME, Index
 from nabladft.storage.manifest import MANIFEST_NAME, manifest_from_json
 from nabladft.storage.remote_sqlite import RemoteDatabase
 from nabladft.storage.shard_files import ShardFile
+from nabladft.storage.shards import Shard
 from nabladft.storage.store import Store
 from nabladft.transport.cached_file import CachedFile, CachedStream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -157,6 +158,11 @@ class RemoteStore(Store):
             return super().rows_of(keys)  # which says what is not there
         return rows
 
+    def open_index(self) -> Index | None:
+        """Open the index at the server; None when there is none that belongs to this store."""
+        database = self._index
+        return None if database is None else Index.over(database.connect(), str(database))
+
     @cached_property
     def _index(self) -> RemoteDatabase | None:
         """The index at the server, when there is one that belongs to this manifest."""
@@ -172,8 +178,8 @@ class RemoteStore(Store):
         except (RemoteMissingError, StoreError, apsw.Error):
             return None  # it can be done without
 
-    def _open_file(self, entry: ShardEntry) -> ShardFile:
-        return RemoteShardFile(self.url, entry)
+    def _open_shard(self, entry: ShardEntry) -> Shard:
+        return Shard(Path(), entry, self.manifest, RemoteShardFile(self.url, entry))
 
     def _prepare_shards(self, numbers: Sequence[int]) -> None:
         """Fetch the beginnings of shards together; HDF5 would open them one after the other."""

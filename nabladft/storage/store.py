@@ -19,7 +19,6 @@ from nabladft.storage.index import INDEX_NAME, Index
 from nabladft.storage.manifest import read_manifest
 from nabladft.storage.ragged import offsets_of
 from nabladft.storage.scattered import MappedShards, read_by_shard
-from nabladft.storage.shard_files import LocalShardFile
 from nabladft.storage.shards import Shard
 from nabladft.storage.source import SourceInfo
 
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from nabladft.storage.manifest import Manifest, ShardEntry
-    from nabladft.storage.shard_files import ShardFile
 
     IntArray = NDArray[np.int64]
 
@@ -279,9 +277,7 @@ class Store(FlatSource):
         shard = self._shards.get(number)
         if shard is None:
             entry = self.manifest.shards[number]
-            shard = self._shards.setdefault(
-                number, Shard(self.folder, entry, self.manifest, self._open_file(entry))
-            )
+            shard = self._shards.setdefault(number, self._open_shard(entry))
             if len(self._shards) > _OPEN_SHARDS:
                 # Not closed: whoever reads it at this moment holds it.
                 self._shards.popitem(last=False)
@@ -300,6 +296,6 @@ class Store(FlatSource):
         self._is_mapped = True
         self._process = os.getpid()
 
-    def _open_file(self, entry: ShardEntry) -> ShardFile:
-        """Open the bytes of a shard; a store elsewhere opens them in another way."""
-        return LocalShardFile(self.folder / entry.file, entry.n_bytes)
+    def _open_shard(self, entry: ShardEntry) -> Shard:
+        """Open a shard; a store elsewhere opens its bytes in another way."""
+        return Shard(self.folder, entry, self.manifest)
