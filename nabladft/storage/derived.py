@@ -32,6 +32,12 @@ PUBLISHED_METHOD: Final = "wB97X-D/def2-SVP"
 #: Which energy follows from which, with the sign of the isolated atoms in the sum.
 _SOURCE: Final = {"formation_energy": ("energy", -1.0), "energy": ("formation_energy", 1.0)}
 
+#: Elements with an isolated-atom energy, ascending, and the position of each atomic number in it
+#: (-1: not there; the ends of the table stand for all that is outside).
+_ELEMENTS: Final = tuple(sorted(ISOLATED_ATOM_ENERGIES))
+_COLUMN_OF: Final = np.full(max(_ELEMENTS) + 2, -1, dtype=np.int64)
+_COLUMN_OF[list(_ELEMENTS)] = np.arange(len(_ELEMENTS))
+
 
 def derivable_fields(
     stored: Sequence[str], *, method: str | None, elements: Iterable[int]
@@ -95,16 +101,16 @@ def isolated_atoms_energies(
     Raises:
         UnsupportedElementError: An element has no published isolated-atom energy.
     """
-    unknown = ~np.isin(atomic_numbers, list(ISOLATED_ATOM_ENERGIES))
-    if unknown.any():
-        isolated_atoms_energy(atomic_numbers[unknown])  # names them
-    n = len(atom_offsets) - 1
-    molecule = np.repeat(np.arange(n), np.diff(atom_offsets))
+    n, width = len(atom_offsets) - 1, len(_ELEMENTS)
+    column = _COLUMN_OF.take(atomic_numbers, mode="clip")
+    if len(column) and column.min() < 0:
+        isolated_atoms_energy(atomic_numbers[column < 0])  # names them
+    # One count for every pair of molecule and element.
+    column += np.repeat(width * np.arange(n), np.diff(atom_offsets))
+    counts = np.bincount(column, minlength=n * width).reshape(n, width)
     total = np.zeros(n)
-    for number, energy in sorted(ISOLATED_ATOM_ENERGIES.items()):
-        of_element = molecule[atomic_numbers == number]
-        if len(of_element):
-            total += energy * np.bincount(of_element, minlength=n)
+    for k in np.flatnonzero(counts.any(axis=0)).tolist():
+        total += ISOLATED_ATOM_ENERGIES[_ELEMENTS[k]] * counts[:, k]
     return total
 
 
