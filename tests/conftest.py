@@ -98,3 +98,14 @@ def displaced(smiles, molecule_id, n_conformations, *, seed=0, spread=0.3):
         )
         for k in range(n_conformations)
     ]
+
+
+@pytest.fixture
+def data_place(tmp_path, monkeypatch):
+    """An empty data folder, and none of the settings of whoever runs the tests."""
+    for name in ("NABLADFT_CATALOG", "NABLADFT_MIRRORS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NABLADFT_CONFIG", "")
+    folder = tmp_path / "place"
+    monkeypatch.setenv("NABLADFT_DATA", str(folder))
+    return folder
