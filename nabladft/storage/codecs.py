@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     IntArray = NDArray[np.int64]
     FloatArray = NDArray[np.float64]
+    Codes = NDArray[np.uint32] | NDArray[np.uint64]
 
 #: Error bounds of the compact codec where the user gives none, in the unit of the field. Rounding a
 #: Hamiltonian at 1e-7 hartree moves its density by 1e-4 and its gap by 2e-7 hartree; forces carry
@@ -56,7 +57,10 @@ _CHUNK_VALUES: Final = 4096
 #: fewer bytes, sixteen times another 1 %, but then a record is only a part of what is unpacked.
 _MATRIX_CHUNK_VALUES: Final = 16384
 
+#: Integers beyond the first are stored in 64 bits; beyond the second, multiples of a step are not
+#: told apart by float64.
 _LARGEST: Final = 2**31 - 1
+_LARGEST_OF_ALL: Final = 2**50
 
 
 def step_of(error_bound: float) -> float:
@@ -68,7 +72,7 @@ def step_of(error_bound: float) -> float:
     return 2.0 * error_bound * (1.0 - 2.0**-20)
 
 
-def quantise(values: FloatArray, *, error_bound: float) -> NDArray[np.uint32]:
+def quantise(values: FloatArray, *, error_bound: float) -> Codes:
     """Round values to multiples of a step and write them in zigzag form.
 
     Args:
@@ -76,35 +80,42 @@ def quantise(values: FloatArray, *, error_bound: float) -> NDArray[np.uint32]:
         error_bound: Largest error wanted, same unit.
 
     Returns:
-        Same shape. Quantising what :func:`dequantise` gives back changes nothing.
+        Same shape; uint32, or uint64 where a value is more than 2^31 - 1 steps (core orbitals of
+        heavy atoms at small bounds; then float64's own rounding, 2^-52 of the value, comes on top
+        of the bound). Quantising what :func:`dequantise` gives back changes nothing.
 
     Raises:
-        StoreError: A value is too large for 32 bits at this bound.
+        StoreError: A value is not finite, or too large to be told from its neighbours.
     """
     steps: NDArray[np.floating[Any]] = np.rint(values / step_of(error_bound))
-    largest = float(np.abs(values).max(initial=0.0))
-    if np.abs(steps).max(initial=0.0) > _LARGEST:
+    largest = float(np.abs(steps).max(initial=0.0))
+    if not largest <= _LARGEST_OF_ALL:
         message = (
-            f"A value of {largest:.6g} does not fit into 32 bits at an error bound of "
-            f"{error_bound:g} (largest: {_LARGEST * step_of(error_bound):.6g}). Use a larger bound "
-            "or the plain codec for this field."
+            f"A value of {np.abs(values).max():.6g} cannot be stored with an error bound of "
+            f"{error_bound:g} (largest: {_LARGEST_OF_ALL * step_of(error_bound):.6g}). Use a "
+            "larger bound, or store this field without loss."
         )
         raise StoreError(message)
-    integers = steps.astype(np.int32)
-    return ((integers << 1) ^ (integers >> 31)).view(np.uint32)
+    if largest <= _LARGEST:
+        short = steps.astype(np.int32)
+        return ((short << 1) ^ (short >> 31)).view(np.uint32)
+    long = steps.astype(np.int64)
+    return ((long << 1) ^ (long >> 63)).view(np.uint64)
 
 
-def dequantise(codes: NDArray[np.uint32], *, error_bound: float) -> FloatArray:
+def dequantise(codes: Codes, *, error_bound: float) -> FloatArray:
     """Undo :func:`quantise` up to its error bound."""
-    return np.multiply(_integers(codes), step_of(error_bound), dtype=np.float64)
+    values: FloatArray = np.multiply(_integers(codes), step_of(error_bound), dtype=np.float64)
+    return values
 
 
-def _integers(codes: NDArray[np.uint32]) -> NDArray[np.int32]:
+def _integers(codes: Codes) -> NDArray[np.signedinteger]:
     """Undo the zigzag form."""
-    signs = codes & np.uint32(1)
-    np.negative(signs, out=signs)  # 0 or 2^32 - 1, all bits set
-    signs ^= codes >> np.uint32(1)
-    return signs.view(np.int32)
+    one = codes.dtype.type(1)
+    signs = codes & one
+    np.negative(signs, out=signs)  # no bit set, or all
+    signs ^= codes >> one
+    return signs.view(np.int32 if codes.itemsize == 4 else np.int64)
 
 
 def diagonal_positions(orbital_counts: IntArray) -> IntArray:
@@ -210,9 +221,7 @@ def _describe_step(dataset: h5py.Dataset, error_bound: float) -> None:
     dataset.attrs["step"] = step_of(error_bound)
 
 
-def write_codes(
-    group: h5py.Group, name: str, codes: NDArray[np.uint32], record_sizes: IntArray
-) -> None:
+def write_codes(group: h5py.Group, name: str, codes: Codes, record_sizes: IntArray) -> None:
     """Write the integers of matrices, byte-shuffled, in chunks that suit the size of a record.
 
     Args:

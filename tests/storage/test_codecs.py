@@ -48,9 +48,21 @@ def test_zigzag_keeps_small_numbers_of_both_signs_small():
     assert codes.tolist() == [0, 1, 2, 3, 4]
 
 
-def test_value_that_does_not_fit_into_32_bits_is_refused():
-    with pytest.raises(StoreError, match=r"A value of 482 does not fit into 32 bits.*1e-07"):
-        quantise(np.array([0.1, -482.0]), error_bound=1e-7)
+def test_values_that_do_not_fit_into_32_bits_take_64(rng):
+    values = np.array([0.1, -482.0, *rng.normal(scale=160.0, size=1000)])
+
+    codes = quantise(values, error_bound=1e-8)
+
+    assert codes.dtype == np.uint64
+    decoded = dequantise(codes, error_bound=1e-8)
+    assert np.abs(decoded - values).max() <= 1e-8 + 482 * 2**-52
+    np.testing.assert_array_equal(quantise(decoded, error_bound=1e-8), codes)
+
+
+@pytest.mark.parametrize("value", [1e9, np.inf, np.nan])
+def test_value_that_no_integer_can_stand_for_is_refused(value):
+    with pytest.raises(StoreError, match=r"A value of .* cannot be stored with an error bound of"):
+        quantise(np.array([0.1, value]), error_bound=1e-8)
 
 
 def test_diagonals_are_told_from_the_rest_and_put_back(rng):
@@ -137,6 +149,19 @@ def test_integers_of_matrices_pass_filters_that_every_hdf5_knows(rng):
 
     # Byte shuffle, and zstd as registered with the HDF Group.
     assert filters == [2, 32015]
+
+
+def test_heavy_atoms_are_stored_to_small_bounds(rng):
+    stored = StoredField("hamiltonian", codec="compact", error_bound=1e-9)
+    values = triangles(rng)
+    values[1] = -159.153
+
+    file = written(values, stored)
+
+    assert file["hamiltonian/off_diagonal"].dtype == np.uint64
+    read = read_rows(file, np.arange(4), stored)
+    assert np.abs(read - values).max() <= 1e-9 + 160 * 2**-52
+    np.testing.assert_array_equal(read, stored_values(stored, values, COUNTS))
 
 
 def test_what_was_written_with_bits_shuffled_is_read_as_before(rng):
