@@ -108,7 +108,7 @@ def convert(
             update_index(work.folder, read_manifest(work.folder))
             staging.remove()
             return report
-        plan = work.plan(staging)
+        plan = work.plan(staging, skip_bad=skip_bad)
         if workers > 1 and scheduler is None:
             crew: AbstractContextManager[Scheduler] = in_processes(workers)
         elif scheduler is not None:
@@ -157,7 +157,7 @@ class _Work:
                 raise StoreError(message)
         return ShardStaging(self.folder)
 
-    def plan(self, staging: ShardStaging) -> Plan:
+    def plan(self, staging: ShardStaging, *, skip_bad: bool) -> Plan:
         plan = read_plan(staging.area)
         if plan is None:
             plan = make_plan(
@@ -168,6 +168,7 @@ class _Work:
                 identity=self.identity,
                 keys=self.keys,
             )
+            refuse_bad(self.source.info.name, [*plan.bad], skip_bad=skip_bad)
             check_space(self.folder, plan.n_bytes)
             plan.write(staging.area)
             return plan

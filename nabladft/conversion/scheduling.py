@@ -109,7 +109,7 @@ def on_cluster(address: str, *, workers: int, sees: Path) -> Iterator[Scheduler]
             n_workers=workers,
             threads_per_worker=1,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             silence_logs=40,
         )
         where: dict[str, Any] = {"address": cluster}
@@ -186,7 +186,8 @@ class _Cluster:
         n_threads = sum(self._client.nthreads().values())
         submit = self._submit
         ready = self._distributed.as_completed(
-            [submit(function, task) for task in islice(waiting, max(2 * n_threads, 4))]
+            [submit(function, task) for task in islice(waiting, max(2 * n_threads, 4))],
+            loop=self._client.loop,
         )
         try:
             for future in ready:
