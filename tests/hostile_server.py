@@ -121,6 +121,8 @@ class HostileServer(ThreadingHTTPServer):
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.stopping = threading.Event()
         self.lock = threading.Lock()
+        self.idle = threading.Condition()
+        self.n_sending = 0
 
     def put(self, path: str, **behaviour) -> Resource:
         """Serve something at a path; the options are the attributes of :class:`Resource`."""
@@ -132,9 +134,12 @@ class HostileServer(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}{path}"
 
     def sent(self, path: str) -> int:
-        """How many bytes of a file have been sent, those sent twice counted twice."""
+        """How many bytes have been sent, those sent twice counted twice, probes left out.
+
+        The first byte alone is asked for to see whether ranges work.
+        """
         with self.lock:
-            return sum(n for where, _, n in self.log if where == path)
+            return sum(n for where, start, n in self.log if where == path and (start, n) != (0, 1))
 
     def ranges_sent(self, path: str) -> list[tuple[int, int]]:
         """What was sent: start and number of bytes of each answer."""
@@ -145,6 +150,24 @@ class HostileServer(ThreadingHTTPServer):
         """How often a path was asked for."""
         with self.lock:
             return sum(where == path for where, _ in self.requests)
+
+    @contextlib.contextmanager
+    def sending(self):
+        """Count the answers that are being sent."""
+        with self.idle:
+            self.n_sending += 1
+        try:
+            yield
+        finally:
+            with self.idle:
+                self.n_sending -= 1
+                self.idle.notify_all()
+
+    def settle(self):
+        """Wait until nothing is being sent; after a kill that takes until the sockets notice."""
+        time.sleep(0.05)  # for what is still in the queue of the socket
+        with self.idle:
+            self.idle.wait_for(lambda: not self.n_sending, timeout=10)
 
     def handle_error(self, request, client_address):
         """A client that goes away is what these tests are about."""
@@ -249,7 +272,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Accept-Ranges", "bytes")
         self.end_headers()
         if body:
-            self._send_body(resource, path, start, stop)
+            with self.server.sending():
+                self._send_body(resource, path, start, stop)
         if wrong:
             self._cut()
 
