@@ -32,6 +32,7 @@ from nabladft.storage.formats.psi4_wavefunctions import (
 )
 from nabladft.storage.formats.published_energy import PublishedEnergySource
 from nabladft.storage.formats.published_hamiltonian import PublishedHamiltonianSource
+from nabladft.storage.formats.qh9 import QH9Source, is_qh9
 from nabladft.storage.formats.sqlite_source import SQLITE_MAGIC, first_value, table_columns
 from nabladft.storage.manifest import MANIFEST_NAME
 from nabladft.storage.remote import find_remote
@@ -178,6 +179,8 @@ def _open_sqlite(path: Path | RemoteDatabase) -> ConformationSource:
             message = f"{path} is an ASE database, read whole. Download it, then open the copy."
             raise FormatError(message)
         return AseSource(path, format="db")
+    if is_qh9(tables):
+        return QH9Source(path)
     if {"data", "dataset_ids"} & set(tables):
         return PublishedHamiltonianSource(path)
     if {"molecules", "conformations", "shards"} <= set(tables):

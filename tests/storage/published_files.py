@@ -1,7 +1,7 @@
 """Writers of the published file formats, for tests of their readers only.
 
 The schemas are those of the published files: ASE's SQLite back end with labels in ``data``, the
-tables of the Hamiltonian databases, and the dicts that Psi4 pickles.
+tables of the Hamiltonian databases and of QH9, and the dicts that Psi4 pickles.
 """
 
 import apsw
@@ -16,6 +16,7 @@ from nabladft.chemistry.elements import SYMBOLS
 from nabladft.chemistry.orbitals import reorder_orbital_coefficients, reorder_orbitals
 from nabladft.chemistry.overlap import overlap_matrix
 from nabladft.chemistry.units import PUBLISHED_BOHR_IN_ANGSTROM as ANGSTROM
+from nabladft.storage.formats.qh9 import PYSCF_BOHR_IN_ANGSTROM
 
 METADATA = {
     "_distance_unit": "Ang",
@@ -82,6 +83,37 @@ def write_hamiltonian_file(path, records, *, energy="energy", first_id=0):
                 *(None if value is None else value.astype("<f4").tobytes() for value in labels),
             ),
         )
+    connection.close()
+    return path
+
+
+QH9_SCHEMA = {
+    "stable": "id INTEGER NOT NULL PRIMARY KEY, N INTEGER, Z BLOB, pos BLOB, Ham BLOB",
+    "dynamic": (
+        "id INTEGER NOT NULL, geo_id INTEGER NOT NULL, N INTEGER, Z BLOB, pos BLOB, ekin FLOAT, "
+        "epot FLOAT, etot FLOAT, time FLOAT, Ham BLOB, converged INT"
+    ),
+}
+
+
+def write_qh9_file(path, records, *, kind, length=None):
+    """Write records as QH9 has them; ``length`` is one bohr in the unit of length of the file."""
+    length = length or (PYSCF_BOHR_IN_ANGSTROM if kind == "stable" else 1.0)
+    connection = apsw.Connection(str(path))
+    connection.execute(f"CREATE TABLE data ({QH9_SCHEMA[kind]})")
+    for record in records:
+        matrix = reorder_orbitals(
+            record.hamiltonian, record.atomic_numbers, source=record.orbital_order, target="pyscf"
+        )
+        numbers = record.atomic_numbers.astype("<i4").tobytes()
+        geometry = (record.n_atoms, numbers, (length * record.positions).tobytes())
+        if kind == "stable":
+            row = (record.molecule_id, *geometry, matrix.tobytes())
+        else:
+            index = np.int64(record.molecule_id).tobytes()
+            numbers = (0.01, record.energy, record.energy + 0.01, 50.0 * record.conformation_id)
+            row = (index, record.conformation_id, *geometry, *numbers, matrix.tobytes(), 1)
+        connection.execute(f"INSERT INTO data VALUES ({', '.join('?' * len(row))})", row)
     connection.close()
     return path
 

@@ -115,6 +115,8 @@ class SqliteSource(FlatSource):
     required: ClassVar[dict[str, tuple[str, ...]]]
     #: What such a file is called in messages.
     kind: ClassVar[str]
+    #: What identifies a row: a column that is an alias of SQLite's own ``rowid``, or that itself.
+    row_id: ClassVar[str] = "id"
 
     def __init__(self, path: str | Path | RemoteDatabase) -> None:
         """Look at the tables; nothing else is read yet.
@@ -177,6 +179,11 @@ class SqliteSource(FlatSource):
         """Where the file is, if it is at a server."""
         return self.path.url if isinstance(self.path, RemoteDatabase) else None
 
+    @property
+    def identity(self) -> str | None:
+        """What changes when the file changes, if it is at a server."""
+        return self.path.file.identity if isinstance(self.path, RemoteDatabase) else None
+
     def ids_of(self, table: str, *, declared: int | None = None) -> IntArray:
         """List the ids of a table, ascending, shape (n,).
 
@@ -192,15 +199,16 @@ class SqliteSource(FlatSource):
             FormatError: The file is damaged, or an id is not an integer.
         """
         if isinstance(self.path, RemoteDatabase):
-            ends = [f"(SELECT {end}(id) FROM {table})" for end in ("min", "max")]  # noqa: S608
+            ends = [f"(SELECT {end}({self.row_id}) FROM {table})" for end in ("min", "max")]  # noqa: S608
             ((first, last),) = self.query(f"SELECT {', '.join(ends)}")
             if isinstance(first, int) and last - first + 1 == declared:
                 return np.arange(first, last + 1, dtype=np.int64)
-        query = f"SELECT count(*), min(id), max(id) FROM {table}"  # noqa: S608 - our own names
+        name = self.row_id
+        query = f"SELECT count(*), min({name}), max({name}) FROM {table}"  # noqa: S608 - our own names
         ((n, first, last),) = self.query(query)
         if n and isinstance(first, int) and last - first + 1 == n:
             return np.arange(first, last + 1, dtype=np.int64)
-        return np.sort(self.integers(f"SELECT id FROM {table}", 1)[:, 0])  # noqa: S608
+        return np.sort(self.integers(f"SELECT {name} FROM {table}", 1)[:, 0])  # noqa: S608
 
     def integers(self, sql: str, n_columns: int) -> IntArray:
         """Run a query that finds integers, without a Python object for each row found.
@@ -269,7 +277,7 @@ class SqliteSource(FlatSource):
         Raises:
             FormatError: The file is damaged, or a row is missing.
         """
-        sql = f"SELECT {columns} FROM {self.table} WHERE id = ?"  # noqa: S608 - our own names
+        sql = f"SELECT {columns} FROM {self.table} WHERE {self.row_id} = ?"  # noqa: S608 - our own names
         cursor = self._connected().cursor()
         for number in self.announced(self.table, ids, columns.split(", ")):
             try:
