@@ -199,8 +199,6 @@ def _id_checks(source: ConformationSource, product: Product | None) -> list[Chec
     keys = source.keys
     n_molecules = len(np.unique(keys[:, 0]))
     checks = [_count_check("molecules", n_molecules, product, "n_molecules")]
-    if product is not None and product.kind == "trajectories":
-        return checks  # many frames of one conformation have its ids
     n_repeated = len(keys) - len(np.unique(keys, axis=0))
     found = "no conformation twice" if n_repeated == 0 else f"{count_text(n_repeated)} repeated"
     return [*checks, Check(what="ids", found=found, is_right=n_repeated == 0)]
