@@ -117,10 +117,8 @@ def exportable_fields(
     kept = tuple(name for name in names if "n_orbitals" not in FIELDS[name].shape)
     if kept != names:
         refused = [name for name in names if name not in kept]
-        message = (
-            f"{format_name} cannot hold {', '.join(refused)}. Choose what to export with "
-            f"--fields {' '.join(kept)}"
-        )
+        advice = f" Choose what to export with --fields {' '.join(kept)}" if kept else ""
+        message = f"{format_name} cannot hold {', '.join(refused)}.{advice}"
         raise InputError(message)
     return names
 

@@ -20,6 +20,7 @@ from nabladft.errors import FormatError, InputError, NablaDFTError, StoreError
 from nabladft.fields import FIELDS
 from nabladft.storage.flat import fields_with_orbitals, ordered, values_per_record
 from nabladft.storage.manifest import write_atomically
+from nabladft.storage.remote import address_of
 from nabladft.storage.shards import build_shard
 from nabladft.storage.store import Store
 from nabladft.storage.writing import describe_store
@@ -44,6 +45,9 @@ _SAMPLE: Final = 8
 
 #: Atoms assumed of every row where they cannot be counted: more than almost any published one has.
 _LARGE_MOLECULE: Final = 60
+
+#: Rows whose atoms are counted together, at a server.
+_COUNTED: Final = 1024
 
 #: Details of a source that are about the file it is in, not about the data.
 _NOT_KEPT: Final = frozenset({"derived_fields", "format"})
@@ -249,6 +253,9 @@ def select_rows(
     Raises:
         InputError: A pair is not in the source, or nothing is left.
     """
+    if keys is not None and address_of(source) is not None:
+        # At a server the ids of all rows may be more bytes than the rows wanted.
+        return np.unique(source.rows_of(keys))[:limit], ()
     all_keys = np.asarray(source.keys)
     wanted = all_keys[:0] if keys is None else np.asarray(keys, dtype=np.int64).reshape(-1, 2)
     codes, wanted_codes = key_codes(all_keys, wanted)
@@ -307,7 +314,7 @@ def bytes_per_row(
     """
     sample = rows[np.unique(np.linspace(0, len(rows) - 1, _SAMPLE).astype(np.int64))]
     try:
-        n_atoms = np.asarray(source.n_atoms)[rows].astype(np.int64)
+        n_atoms = _atoms_of_rows(source, rows)
     except FormatError:
         # Some row has no atoms. Which one is found, and told, when its turn comes.
         n_atoms = np.full(len(rows), _LARGE_MOLECULE, dtype=np.int64)
@@ -327,6 +334,18 @@ def bytes_per_row(
         width = int(np.prod([axis for axis in FIELDS[name].shape if isinstance(axis, int)]))
         n_values += width * values_per_record(name, n_atoms=n_atoms, n_orbitals=n_orbitals)
     return 8.0 * n_values.astype(np.float64), sample.tolist()
+
+
+def _atoms_of_rows(source: ConformationSource, rows: IntArray) -> IntArray:
+    """Count the atoms of rows, shape (n,)."""
+    if address_of(source) is None:
+        return np.asarray(source.n_atoms)[rows].astype(np.int64)
+    # At a server, counting the atoms of all rows would fetch something of every row.
+    pieces = [
+        np.diff(source.read_flat(rows[start : start + _COUNTED], fields=()).atom_offsets)
+        for start in range(0, len(rows), _COUNTED)
+    ]
+    return np.concatenate([np.zeros(0, dtype=np.int64), *pieces])
 
 
 def boundaries_of(
