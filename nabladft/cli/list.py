@@ -45,6 +45,8 @@ with units and known defects. docs/get-the-data.md says which one to take.
 _HEADER: Final = ("name", "what", "conformations", "molecules", "size", "here")
 #: Columns of numbers, flush right.
 _NUMBERS: Final = frozenset({2, 3, 4})
+_WHAT: Final = 1
+_MOLECULES: Final = 3
 _NARROWEST: Final = 12
 
 
@@ -107,21 +109,33 @@ def _print_places(products: Sequence[Product]) -> None:
 
 
 def _table(products: Sequence[Product]) -> Iterator[str]:
-    """Lay the table out, the texts cut to the width of a terminal; never cut in a file or pipe."""
+    """Lay the table out; in a terminal, texts are cut and columns left out until it fits."""
     if not products:
         yield "Nothing holds all of these fields."
         return
     rows = [_HEADER, *(_row(product) for product in products)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
+    shown = list(range(len(_HEADER)))
     if sys.stdout.isatty():
-        others = sum(widths) - widths[1] + 2 * (len(_HEADER) - 1)
-        room = shutil.get_terminal_size().columns - others
-        widths[1] = max(min(widths[1], room), _NARROWEST)
-    yield _line(_HEADER, widths)
+        shown = _fit(widths, shutil.get_terminal_size().columns)
+    yield _line(_HEADER, widths, shown)
     for number, (_, members) in enumerate(groupby(products, key=_group)):
         if number:
             yield ""
-        yield from (_line(_row(product), widths) for product in members)
+        yield from (_line(_row(product), widths, shown) for product in members)
+
+
+def _fit(widths: list[int], room: int) -> list[int]:
+    """Narrow the column of texts, in place, and say which columns to show."""
+    shown = list(range(len(_HEADER)))
+    for left_out in (None, _MOLECULES, _WHAT):
+        if left_out is not None:
+            shown.remove(left_out)
+        others = sum(widths[column] + 2 for column in shown if column != _WHAT) - 2
+        if others + 2 + _NARROWEST <= room:
+            break
+    widths[_WHAT] = max(min(widths[_WHAT], room - others - 2), _NARROWEST)
+    return shown
 
 
 def _row(product: Product) -> tuple[str, ...]:
@@ -130,14 +144,15 @@ def _row(product: Product) -> tuple[str, ...]:
         product.what,
         count_text(product.n_conformations, product.n_conformations_about),
         count_text(product.n_molecules),
-        "in the package" if product.embedded else size_text(product.n_bytes, product.n_bytes_about),
+        "packaged" if product.embedded else size_text(product.n_bytes, product.n_bytes_about),
         state_of(product) or ("-" if product.urls else "no address"),
     )
 
 
-def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+def _line(row: Sequence[str], widths: Sequence[int], shown: Sequence[int]) -> str:
     cells = []
-    for column, (text, width) in enumerate(zip(row, widths, strict=True)):
+    for column in shown:
+        text, width = row[column], widths[column]
         cut = text if len(text) <= width else f"{text[: width - 3].rstrip()}..."
         cells.append(cut.rjust(width) if column in _NUMBERS else cut.ljust(width))
     return "  ".join(cells).rstrip()
