@@ -38,6 +38,7 @@ from nabladft.storage.manifest import MANIFEST_NAME
 from nabladft.storage.remote import find_remote
 from nabladft.storage.remote_sqlite import RemoteDatabase
 from nabladft.storage.shards import SHARD_FORMAT
+from nabladft.storage.staging import is_unfinished
 from nabladft.storage.store import Store
 from nabladft.transport.addresses import is_web, local_place
 
@@ -139,6 +140,9 @@ def _open_folder(path: Path) -> ConformationSource:
         return Store(path)
     if holds_wavefunctions(path):
         return Psi4WavefunctionSource(path)
+    if is_unfinished(path):
+        message = f"{path} is a store that is still being made. Run the same command to finish it."
+        raise StoreError(message)
     inside = sorted(path.glob(f"*/{MANIFEST_NAME}"))
     hint = f" Did you mean {str(inside[0].parent)!r}?" if inside else ""
     message = f"{path} is a folder but not a store: it has no {MANIFEST_NAME}.{hint}"

@@ -123,8 +123,8 @@ def test_an_unfinished_conversion_is_no_store_and_continues(energy_file, tmp_pat
     done = stop_after(monkeypatch, 2)
     with pytest.raises(KeyboardInterrupt):
         convert(energy_file, tmp_path / "store", SMALL)
-    with pytest.raises(StoreError, match="not a store"):
-        Store(tmp_path / "store")
+    with pytest.raises(StoreError, match="still being made"):
+        open_source(tmp_path / "store")
     monkeypatch.undo()
 
     report = convert(energy_file, tmp_path / "store", SMALL)
