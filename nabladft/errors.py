@@ -70,6 +70,10 @@ class InputError(NablaDFTError, ValueError):
     """A file or argument given by the user cannot be used as it is."""
 
 
+class QueryError(NablaDFTError, ValueError):
+    """A query cannot be understood; the message points at the place."""
+
+
 class FormatError(NablaDFTError, ValueError):
     """A file is not of any format that can be read here."""
 
