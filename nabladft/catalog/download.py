@@ -12,8 +12,9 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from nabladft.catalog.describing import how_to_get, labels_of, size_text, with_fields
 from nabladft.catalog.fetching import Fetched, Reporter, bytes_to_fetch, fetch_file
 from nabladft.catalog.places import local_path, locations
 from nabladft.catalog.verification import Expected, expected_of
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from nabladft.catalog.catalogue import Catalogue
     from nabladft.catalog.product import Product
     from nabladft.transport.files import TransportSettings
-
-#: Of these two either one gives the other (nabladft/storage/derived.py).
-_ENERGIES: Final = frozenset({"energy", "formation_energy"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +86,7 @@ def choose_products(
         if fields:
             found = _holding(found, fields, name=name, catalogue=catalogue)
         elif len(found) > 1 and not _is_pattern(name):
-            listed = ", ".join(f"{product.name} ({size_text(product)})" for product in found)
+            listed = ", ".join(f"{product.name} ({size_of(product)})" for product in found)
             raise InputError(
                 f"{name!r} is the last part of several products: {listed}. Give the whole name, "
                 "or say with --fields what you need of it."
@@ -111,12 +109,17 @@ def plan_downloads(
         folder: Where the files shall lie, side by side; None for the data folder.
         mirrors: Places to try first.
         accept_changed: Take a file as its server has it now, even if the catalogue says otherwise.
+
+    Raises:
+        DownloadError: No address of a product is known.
     """
     plans = []
     mirrors = tuple(mirrors)
     for product in products:
         if product.embedded:
             continue
+        if not (places := locations(product, mirrors)):
+            raise DownloadError(how_to_get(product))
         target = folder / product.file_name if folder else local_path(product)
         size = None if accept_changed and not target.exists() else product.n_bytes_expected
         missing = None if size is None else bytes_to_fetch(target, size)
@@ -124,7 +127,7 @@ def plan_downloads(
             Download(
                 product=product,
                 target=target,
-                locations=locations(product, mirrors),
+                locations=places,
                 expected=Expected() if accept_changed else expected_of(product),
                 n_missing=0 if target.exists() else missing,
                 is_estimate=product.n_bytes is None,
@@ -157,41 +160,17 @@ def check_space(plans: Iterable[Download]) -> None:
             )
 
 
+def size_of(product: Product) -> str:
+    """Say how large a product is, for people: "53.3 MB", "~1.6 TB", "?"."""
+    return size_text(product.n_bytes, product.n_bytes_about)
+
+
 def existing_parent(path: Path) -> Path:
     """Return the nearest folder above a path that exists."""
     for parent in path.absolute().parents:
         if parent.is_dir():
             return parent
     return Path("/")
-
-
-def size_text(product: Product) -> str:
-    """Say how large a product is, for people.
-
-    Example:
-        >>> from nabladft.catalog.product import Product
-        >>> size_text(Product(name="a", kind="store", version="1", what="", file_name="a"))
-        'size unknown'
-    """
-    n_bytes = product.n_bytes_expected
-    if n_bytes is None:
-        return "size unknown"
-    about = "" if product.n_bytes is not None else "about "
-    return about + bytes_text(n_bytes)
-
-
-def bytes_text(n_bytes: float) -> str:
-    """Write a number of bytes with three digits and a decimal unit.
-
-    Example:
-        >>> bytes_text(15_118_426_112), bytes_text(512)
-        ('15.1 GB', '512 B')
-    """
-    for unit in ("B", "kB", "MB", "GB"):
-        if n_bytes < 999.5:
-            return f"{n_bytes:.3g} {unit}"
-        n_bytes /= 1000
-    return f"{n_bytes:.3g} TB"
 
 
 def _named(catalogue: Catalogue, name: str) -> list[Product]:
@@ -210,35 +189,29 @@ def _is_pattern(name: str) -> bool:
     return any(sign in name for sign in "*?[")
 
 
-def _held(product: Product) -> set[str]:
-    names = {field.becomes or field.column for field in product.fields if not field.absent}
-    return names | _ENERGIES if names & _ENERGIES else names
-
-
 def _holding(
     products: Sequence[Product], fields: Sequence[str], *, name: str, catalogue: Catalogue
 ) -> list[Product]:
     """Choose the products to take so that every field is held, the smallest first."""
 
-    def cost(product: Product) -> float:
-        return product.n_bytes_expected or float("inf")
+    def smallest(found: Sequence[Product]) -> Product:
+        return min(found, key=lambda product: product.n_bytes_expected or float("inf"))
 
-    if _is_pattern(name):
-        found = [product for product in products if set(fields) <= _held(product)]
-        if found:
-            return found
-        raise MissingFieldError(f"No product {name!r} holds {', '.join(fields)}.")
-    taken: list[Product] = []
-    whole = [product for product in products if set(fields) <= _held(product)]
+    whole = with_fields(products, fields)
+    if _is_pattern(name) and whole:
+        return list(whole)
     if whole:
-        return [min(whole, key=cost)]
+        return [smallest(whole)]
+    taken: list[Product] = []
     for field in fields:
-        having = [product for product in products if field in _held(product)]
-        if not having:
-            known = sorted({one for product in products for one in _held(product)})
+        having = with_fields(products, [field])
+        if not having or _is_pattern(name):
             last = name.rpartition("/")[2]
-            others = [p.name for p in catalogue if p.name.endswith(last) and field in _held(p)]
-            hint = f" {' and '.join(others)} hold it." if others else ""
-            raise MissingFieldError(f"{name} holds no {field!r}; it has {', '.join(known)}.{hint}")
-        taken.append(min(having, key=cost))
+            others = [p.name for p in with_fields(catalogue, fields) if p.name.endswith(last)]
+            known = dict.fromkeys(one for product in products for one in labels_of(product))
+            raise MissingFieldError(
+                f"{name} holds no {', '.join(fields)}; it has {', '.join(known)}."
+                + (f" What has it: {', '.join(others)}." if others else "")
+            )
+        taken.append(smallest(having))
     return list(dict.fromkeys(taken))

@@ -160,6 +160,8 @@ def bytes_to_fetch(target: Path, size: int) -> int:
         return size
     try:
         with Journal(path) as journal:
+            # The size that the server said, where the catalogue has an estimate.
+            size = journal.header.get("size") or size
             return size - journal.done.total if part.stat().st_size == size else size
     except TransportError:
         return size

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from nabladft.catalog.catalogue import load_catalogue
+from nabladft.catalog.describing import size_text
 from nabladft.catalog.download import (
-    bytes_text,
     check_space,
     choose_products,
     plan_downloads,
-    size_text,
+    size_of,
 )
 from nabladft.catalog.fetching import Reporter
+from nabladft.cli import partial_download
 from nabladft.errors import InputError, TransportError
 from nabladft.transport.addresses import shown
 
@@ -39,10 +40,14 @@ examples:
   nabladft download train-tiny --fields hamiltonian      the product of that split that has them
   nabladft download energy/train-large --mirror /share/nabladft
   nabladft download energy/train-large --mirror https://mirror.example.org/nabladft
+  nabladft download hamiltonian/test-structures --ids list.csv --to sample
+  nabladft download hamiltonian/train-full --split my_split.json --part train --fields hamiltonian
 
 A download that was interrupted, by whatever, goes on where it was when the same command is given
 again. A file has its final name only when it is complete and its hashes agree. Published files
-are single SQLite files and are fetched whole: --fields chooses products, not columns.
+are single SQLite files and are fetched whole: --fields chooses products, not columns. With --ids
+or --split only those conformations are fetched, and of them those fields, into a store; NAME may
+then be an address, and --to is the folder of the store.
 
 Addresses, sizes and hashes are those of the catalogue (nabladft list). Proxies, certificates and
 passwords are taken from HTTPS_PROXY, REQUESTS_CA_BUNDLE and ~/.netrc; see docs/at-your-site.md.
@@ -82,10 +87,12 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse does not exp
         help="take a file as its server has it now, even if the catalogue says otherwise",
     )
 
+    partial_download.add_arguments(parser)
+
 
 def run(args: argparse.Namespace) -> int:
     """Fetch, and say what became of each file, on standard output."""
-    return _download_files(args)
+    return partial_download.run(args) if partial_download.is_asked(args) else _download_files(args)
 
 
 def _download_files(args: argparse.Namespace) -> int:
@@ -133,30 +140,32 @@ def _print_plans(plans: list[Download]) -> None:
             state = "size unknown"
         else:
             kept = (plan.product.n_bytes_expected or missing) - missing
-            state = f"{'about ' * plan.is_estimate}{bytes_text(missing)} to fetch"
-            state += f", {bytes_text(kept)} kept from before" if kept else ""
+            state = f"{'~' * plan.is_estimate}{size_text(missing)} to fetch"
+            state += f", {size_text(kept)} kept from before" if kept else ""
         print(f"{plan.product.name}: {state}")
         print(f"  to    {plan.target}")
         for number, location in enumerate(plan.locations):
             print(f"  {'from ' if not number else 'else '} {shown(location)}")
         checked = ", ".join(("size",) * (plan.expected.size is not None) + plan.expected.hashes)
         print(f"  check {checked or 'the ETag of the server, if it follows from the content'}")
-    print(f"{len(plans)} files, {bytes_text(total)} to fetch; nothing was fetched.")
+    print(
+        f"{len(plans)} file{'s' * (len(plans) != 1)}, {size_text(total)} to fetch; nothing was fetched."
+    )
 
 
 def _outcome(plan: Download, fetched: Fetched) -> str:
     name = plan.product.name
     if fetched.was_there:
-        known = "its size agrees" if fetched.verified else f"{size_text(plan.product)} expected"
+        known = "its size agrees" if fetched.verified else f"{size_of(plan.product)} expected"
         return f"{name}: there already ({known}; nabladft verify reads it whole): {fetched.path}"
     speed = fetched.n_fetched / max(fetched.seconds, 1e-9)
     kept = fetched.n_bytes - fetched.n_fetched
-    before = f", {bytes_text(kept)} from before" if kept > 0 else ""
+    before = f", {size_text(kept)} from before" if kept > 0 else ""
     checked = ", ".join(fetched.verified)
     said = f"{checked} agree{'s' if len(fetched.verified) == 1 else ''}"
     return (
-        f"{name}: {bytes_text(fetched.n_fetched)} in {fetched.seconds:.1f} s "
-        f"({bytes_text(speed)}/s){before}; {said}: {fetched.path}"
+        f"{name}: {size_text(fetched.n_fetched)} in {fetched.seconds:.1f} s "
+        f"({size_text(int(speed))}/s){before}; {said}: {fetched.path}"
     )
 
 
