@@ -149,7 +149,8 @@ def _print_plans(plans: list[Download]) -> None:
         checked = ", ".join(("size",) * (plan.expected.size is not None) + plan.expected.hashes)
         print(f"  check {checked or 'the ETag of the server, if it follows from the content'}")
     print(
-        f"{len(plans)} file{'s' * (len(plans) != 1)}, {size_text(total)} to fetch; nothing was fetched."
+        f"{len(plans)} file{'s' * (len(plans) != 1)}, {size_text(total)} to fetch; "
+        "nothing was fetched."
     )
 
 
