@@ -23,6 +23,8 @@ from nabladft.transport.cached_file import CachedFile
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from nabladft.storage.source import ConformationSource
+
 
 def find_remote(address: str) -> RemoteStore | CachedFile:
     """Give the store or the file at an address.
@@ -58,3 +60,9 @@ def find_remote(address: str) -> RemoteStore | CachedFile:
 def _store(address: str) -> RemoteStore:
     manifest = CachedFile(f"{address.rstrip('/')}/{MANIFEST_NAME}")
     return RemoteStore(address, manifest)
+
+
+def address_of(source: ConformationSource) -> str | None:
+    """Say where a source is read from a server; None if it is on this machine."""
+    found = getattr(source, "url", None)
+    return None if found is None else str(found)

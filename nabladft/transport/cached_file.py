@@ -60,6 +60,11 @@ class Traffic:
     n_bytes: int = 0
 
 
+#: What all handles of this process have moved so far.
+TOTAL: Final = Traffic()
+_total_lock: Final = threading.Lock()
+
+
 class CachedFile:
     """A file elsewhere, read through the cache. Safe to use from several threads.
 
@@ -219,6 +224,9 @@ class CachedFile:
         with self._lock:
             self.traffic.requests += 1
             self.traffic.n_bytes += len(data)
+        with _total_lock:
+            TOTAL.requests += 1
+            TOTAL.n_bytes += len(data)
         self._blocks.put(self._key, first, data)
         return {
             n: data[(n - first) * BLOCK : (n - first + 1) * BLOCK] for n in range(first, last + 1)
