@@ -26,8 +26,8 @@ import numpy as np
 import torch
 
 from nabladft.chemistry.basis import basis_set_named
-from nabladft.chemistry.orbitals import OrbitalOrder, orbital_order_named, orbital_permutation
-from nabladft.chemistry.packing import packed_size
+from nabladft.chemistry.orbitals import orbital_order_named
+from nabladft.data.block_index import block_index, check_packed_size
 from nabladft.errors import OrbitalCountError
 
 if TYPE_CHECKING:
@@ -248,16 +248,12 @@ def blocks_from_packed(
     Raises:
         OrbitalCountError: ``packed`` does not have the size that the basis set gives these atoms.
     """
-    index, signs = _packed_index(tuple(map(int, atomic_numbers)), basis_set, source, target)
-    n_orbitals = basis_set_named(basis_set).n_orbitals(np.asarray(atomic_numbers))
-    if packed.shape[-1] != packed_size(n_orbitals):
-        message = (
-            f"{packed_size(n_orbitals)} packed values expected for {n_orbitals} orbitals of "
-            f"{list(map(int, atomic_numbers))} in {basis_set}, got {packed.shape[-1]}."
-        )
-        raise OrbitalCountError(message)
-    values = packed[..., index.to(packed.device)]
-    return values if signs is None else values * signs.to(values)
+    numbers = np.asarray(atomic_numbers)
+    n_orbitals = basis_set_named(basis_set).n_orbitals(numbers)
+    check_packed_size(packed.shape[-1], n_orbitals, numbers, basis_set)
+    index, signs = block_index(numbers, basis_set, source=source, target=target)
+    values = packed[..., torch.tensor(index, device=packed.device)]
+    return values if signs is None else values * torch.tensor(signs).to(values)
 
 
 def packed_from_blocks(values: Tensor, layout: BlockLayout) -> tuple[Tensor, Tensor]:
@@ -340,25 +336,3 @@ def _orbital_counts(basis_set: str, atomic_numbers: Tensor) -> Tensor:
     if bool((counts < 0).any()) or bool((atomic_numbers >= len(table)).any()):
         basis_set_named(basis_set).orbitals_per_atom(atomic_numbers.cpu().numpy())
     return counts
-
-
-@lru_cache(maxsize=256)
-def _packed_index(
-    atomic_numbers: tuple[int, ...], basis_set: str, source: str, target: str
-) -> tuple[Tensor, Tensor | None]:
-    """Where in the packed triangle each block value of a composition is, and its sign if any."""
-    numbers = torch.tensor(atomic_numbers)
-    layout = block_layout(numbers, torch.tensor([0, len(numbers)]), basis_set, target)
-    row, column, _ = _matrix_positions(layout)
-    order, signs = orbital_permutation(
-        numbers.numpy(),
-        source=cast(OrbitalOrder, source),
-        target=cast(OrbitalOrder, target),
-        basis_set=basis_set_named(basis_set),
-    )
-    order_tensor, sign_tensor = torch.from_numpy(order), torch.from_numpy(signs)
-    i, j = order_tensor[row], order_tensor[column]
-    large, small = torch.maximum(i, j), torch.minimum(i, j)
-    index = (large * (large + 1)).div(2, rounding_mode="floor") + small
-    sign = sign_tensor[row] * sign_tensor[column]
-    return index, None if bool((sign == 1).all()) else sign

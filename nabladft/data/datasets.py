@@ -10,9 +10,10 @@ Example:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import numpy as np
 import torch
@@ -20,15 +21,16 @@ from torch.utils.data import Dataset
 
 import nabladft
 from nabladft.chemistry.basis import basis_set_named
-from nabladft.chemistry.elements import isolated_atoms_energy
 from nabladft.chemistry.orbitals import orbital_order_named
 from nabladft.data.batch import Batch, concatenate
-from nabladft.data.blocks import BlockLayout, block_layout, blocks_from_packed
+from nabladft.data.block_index import blocks_of_records
+from nabladft.data.blocks import BlockLayout, block_layout
 from nabladft.errors import InputError, MissingFieldError, OrbitalOrderError, UnknownNameError
+from nabladft.storage.derived import isolated_atoms_energies
+from nabladft.storage.ragged import Rows
 from nabladft.storage.source import ConformationSource
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -53,6 +55,72 @@ class _Columns:
     positions: Tensor
     labels: dict[str, Tensor]
     value_offsets: Tensor | None
+
+    def __len__(self) -> int:
+        return len(self.molecule_id)
+
+    def chosen(self, rows: IntArray) -> _Columns:
+        """Copy some records, in the order asked for."""
+        atoms = _rows_between(self.atom_offsets, rows)
+        values = None if self.value_offsets is None else _rows_between(self.value_offsets, rows)
+        labels = {}
+        for name, label in self.labels.items():
+            if name in _TWIN_ENERGIES:
+                labels[name] = label[torch.from_numpy(rows)]
+            else:
+                where = values if values is not None and name == "hamiltonian" else atoms
+                labels[name] = _taken(label, where)
+        return _Columns(
+            molecule_id=self.molecule_id[torch.from_numpy(rows)],
+            conformation_id=self.conformation_id[torch.from_numpy(rows)],
+            atom_offsets=torch.from_numpy(atoms.offsets),
+            atomic_numbers=_taken(self.atomic_numbers, atoms),
+            positions=_taken(self.positions, atoms),
+            labels=labels,
+            value_offsets=None if values is None else torch.from_numpy(values.offsets),
+        )
+
+
+def _rows_between(offsets: Tensor, rows: IntArray) -> Rows:
+    starts = offsets.numpy()[rows]
+    return Rows(starts, offsets.numpy()[rows + 1] - starts)
+
+
+def _taken(values: Tensor, rows: Rows) -> Tensor:
+    if values.dtype == torch.bfloat16:  # which NumPy does not have
+        return _taken(values.view(torch.int16), rows).view(torch.bfloat16)
+    return torch.from_numpy(rows.take(values.numpy()))
+
+
+class _Items(Sequence[Batch]):
+    """The conformations of a batch: cut apart only when somebody looks at one of them.
+
+    ``DataLoader`` asks for items and hands them to ``collate``, which joins them again; for
+    molecules with energies that would be nearly all the time that reading takes.
+    """
+
+    def __init__(self, dataset: ConformationDataset, columns: _Columns) -> None:
+        self._dataset = dataset
+        self._columns = columns
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    @overload
+    def __getitem__(self, index: int) -> Batch: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Batch]: ...
+    def __getitem__(self, index: int | slice) -> Batch | list[Batch]:
+        n = len(self)
+        if isinstance(index, slice):
+            return [self[k] for k in range(n)[index]]
+        if not -n <= index < n:
+            raise IndexError(index)
+        return self._dataset._item(self._columns, index % n)  # noqa: SLF001 - its own items
+
+    def joined(self) -> Batch:
+        """Give all of them as one batch."""
+        return self._dataset._batch(self._columns)  # noqa: SLF001 - its own items
 
 
 class ConformationDataset(Dataset[Batch]):
@@ -96,41 +164,47 @@ class ConformationDataset(Dataset[Batch]):
         self.source = _opened(source)
         self.fields = tuple(fields)
         self.dtype = dtype
-        self.rows = _rows(self.source, rows, keys)
+        self._rows = _rows(self.source, rows, keys)
         for name in fields:
             if name not in self._known_fields:
                 raise UnknownNameError("label of this dataset", name, self._known_fields)
         self._source_fields = _fields_to_read(self.source, self.fields)
         self._memory: _Columns | None = self._read(self.rows) if in_memory else None
 
+    @property
+    def rows(self) -> IntArray:
+        """Rows of the source, in the order of the dataset, shape (n,)."""
+        return np.arange(len(self.source)) if self._rows is None else self._rows
+
     def __len__(self) -> int:
         """Number of conformations."""
-        return len(self.rows)
+        return len(self.source) if self._rows is None else len(self._rows)
 
     def __getitem__(self, index: int) -> Batch:
         """Give one conformation as a batch of one."""
         return self.__getitems__([index])[0]
 
-    def __getitems__(self, indices: Sequence[int]) -> list[Batch]:
+    def __getitems__(self, indices: Sequence[int]) -> Sequence[Batch]:
         """Give several conformations, read at once; ``DataLoader`` calls this.
 
         Raises:
             IndexError: An index is out of range.
         """
         n = len(self)
-        chosen = [int(index) for index in indices]
-        if any(not -n <= index < n for index in chosen):
+        chosen = np.asarray(indices, dtype=np.int64)
+        if len(chosen) and not (-n <= chosen.min() and chosen.max() < n):
             message = f"Index out of range: the dataset has {n} conformations."
             raise IndexError(message)
+        if len(chosen) and chosen.min() < 0:
+            chosen = np.where(chosen < 0, chosen + n, chosen)
         if self._memory is not None:
-            return [self._item(self._memory, index % n) for index in chosen]
-        columns = self._read(self.rows[chosen])
-        return [self._item(columns, k) for k in range(len(chosen))]
+            return _Items(self, self._memory.chosen(chosen))
+        return _Items(self, self._read(chosen if self._rows is None else self._rows[chosen]))
 
     @staticmethod
     def collate(items: Sequence[Batch]) -> Batch:
         """Join conformations; pass it to ``DataLoader(collate_fn=...)``."""
-        return concatenate(items)
+        return items.joined() if isinstance(items, _Items) and len(items) else concatenate(items)
 
     @property
     def sizes(self) -> IntArray:
@@ -141,11 +215,11 @@ class ConformationDataset(Dataset[Batch]):
         flat = self.source.read_flat(rows, fields=self._source_fields)
         labels, value_offsets = self._labels(flat)
         return _Columns(
-            molecule_id=torch.tensor(flat.molecule_id),
-            conformation_id=torch.tensor(flat.conformation_id),
-            atom_offsets=torch.tensor(flat.atom_offsets),
-            atomic_numbers=torch.tensor(flat.atomic_numbers, dtype=torch.int64),
-            positions=torch.tensor(flat.positions, dtype=self.dtype),
+            molecule_id=_tensor(flat.molecule_id),
+            conformation_id=_tensor(flat.conformation_id),
+            atom_offsets=_tensor(flat.atom_offsets),
+            atomic_numbers=_tensor(flat.atomic_numbers).to(torch.int64),
+            positions=_tensor(flat.positions).to(self.dtype),
             labels=labels,
             value_offsets=value_offsets,
         )
@@ -155,14 +229,29 @@ class ConformationDataset(Dataset[Batch]):
         labels = {}
         for name in self.fields:
             if name in _TWIN_ENERGIES:
-                labels[name] = torch.from_numpy(_energy(flat, name))
+                labels[name] = _tensor(_energy(flat, name))
             elif name == "forces":
-                labels[name] = torch.tensor(flat.values[name], dtype=self.dtype)
+                labels[name] = _tensor(flat.values[name]).to(self.dtype)
         return labels, None
 
-    def _layout(self, atomic_numbers: Tensor) -> BlockLayout | None:  # noqa: ARG002 - see below
-        """Lay out the blocks of one conformation, where a dataset has blocks."""
+    def _layout(self, atomic_numbers: Tensor, atom_offsets: Tensor) -> BlockLayout | None:  # noqa: ARG002 - see below
+        """Lay out the blocks of conformations, where a dataset has blocks."""
         return None
+
+    def _batch(self, columns: _Columns) -> Batch:
+        n_atoms = columns.atom_offsets[1:] - columns.atom_offsets[:-1]
+        return Batch(
+            molecule_id=columns.molecule_id,
+            conformation_id=columns.conformation_id,
+            atomic_numbers=columns.atomic_numbers,
+            positions=columns.positions,
+            conformation_index=torch.repeat_interleave(
+                torch.arange(len(columns)), n_atoms, output_size=len(columns.atomic_numbers)
+            ),
+            atom_offsets=columns.atom_offsets,
+            labels=columns.labels,
+            blocks=self._layout(columns.atomic_numbers, columns.atom_offsets),
+        )
 
     def _item(self, columns: _Columns, k: int) -> Batch:
         first, last = (int(x) for x in columns.atom_offsets[k : k + 2])
@@ -174,15 +263,16 @@ class ConformationDataset(Dataset[Batch]):
             begin, end = (int(x) for x in columns.value_offsets[k : k + 2])
             cuts["hamiltonian"] = slice(begin, end)
         numbers = columns.atomic_numbers[first:last]
+        offsets = torch.tensor([0, last - first])
         return Batch(
             molecule_id=columns.molecule_id[k : k + 1],
             conformation_id=columns.conformation_id[k : k + 1],
             atomic_numbers=numbers,
             positions=columns.positions[first:last],
             conformation_index=torch.zeros(last - first, dtype=torch.int64),
-            atom_offsets=torch.tensor([0, last - first]),
+            atom_offsets=offsets,
             labels={name: values[cuts[name]] for name, values in columns.labels.items()},
-            blocks=self._layout(numbers),
+            blocks=self._layout(numbers, offsets),
         )
 
 
@@ -244,9 +334,9 @@ class HamiltonianDataset(ConformationDataset):
     def sizes(self) -> IntArray:
         """Cost of each conformation for :class:`SizeAwareBatchSampler`: n_orbitals squared."""
         basis = basis_set_named(self.basis_set)
-        counts = []
-        for start in range(0, len(self.rows), 1024):
-            flat = self.source.read_flat(self.rows[start : start + 1024], fields=())
+        counts, rows = [], self.rows
+        for start in range(0, len(rows), 1024):
+            flat = self.source.read_flat(rows[start : start + 1024], fields=())
             orbitals = basis.orbitals_per_atom(flat.atomic_numbers)
             counts.append(np.add.reduceat(orbitals, flat.atom_offsets[:-1]))
         return np.concatenate(counts) ** 2 if counts else np.zeros(0, dtype=np.int64)
@@ -258,31 +348,34 @@ class HamiltonianDataset(ConformationDataset):
         return labels, offsets
 
     def _blocks(self, flat: FlatRecords) -> tuple[Tensor, Tensor]:
-        packed = torch.from_numpy(np.asarray(flat.values["hamiltonian"]))
-        packed_offsets = flat.value_offsets("hamiltonian")
-        values = []
-        for k in range(len(flat)):
-            numbers = flat.atomic_numbers[flat.atom_offsets[k] : flat.atom_offsets[k + 1]]
-            blocks = blocks_from_packed(
-                packed[packed_offsets[k] : packed_offsets[k + 1]],
-                numbers.tolist(),
-                self.basis_set,
-                source=self._source_order,
-                target=self.orbital_order,
-            )
-            values.append(blocks.to(self.dtype))
-        sizes = torch.tensor([0, *(len(blocks) for blocks in values)])
-        joined = torch.cat(values) if values else torch.zeros(0, dtype=self.dtype)
-        return joined, torch.cumsum(sizes, 0)
+        # NumPy has no name for some types of torch; values go there by way of float32.
+        direct = self.dtype in {torch.float32, torch.float64}
+        values, offsets = blocks_of_records(
+            flat,
+            "hamiltonian",
+            self.basis_set,
+            source=self._source_order,
+            target=self.orbital_order,
+            dtype=np.dtype(np.float64 if self.dtype == torch.float64 else np.float32),
+        )
+        tensor = torch.from_numpy(values)
+        return tensor if direct else tensor.to(self.dtype), torch.from_numpy(offsets)
 
-    def _layout(self, atomic_numbers: Tensor) -> BlockLayout:
-        return _layout_of(tuple(atomic_numbers.tolist()), self.basis_set, self.orbital_order)
+    def _layout(self, atomic_numbers: Tensor, atom_offsets: Tensor) -> BlockLayout:
+        if len(atom_offsets) == 2:
+            return _layout_of(tuple(atomic_numbers.tolist()), self.basis_set, self.orbital_order)
+        return block_layout(atomic_numbers, atom_offsets, self.basis_set, self.orbital_order)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=64)
 def _layout_of(numbers: tuple[int, ...], basis_set: str, orbital_order: str) -> BlockLayout:
     offsets = torch.tensor([0, len(numbers)])
     return block_layout(torch.tensor(numbers), offsets, basis_set, orbital_order)
+
+
+def _tensor(values: NDArray[Any]) -> Tensor:
+    """Share the memory of a new array; copy one that must not be written to."""
+    return torch.from_numpy(values if values.flags.writeable else values.copy())
 
 
 def _opened(source: ConformationSource | str | Path) -> ConformationSource:
@@ -293,10 +386,11 @@ def _rows(
     source: ConformationSource,
     rows: Sequence[int] | IntArray | None,
     keys: Sequence[tuple[int, int]] | IntArray | None,
-) -> IntArray:
+) -> IntArray | None:
+    """Find the rows, or None for all: a list of them would be as long as the source."""
     if keys is not None:
         return source.rows_of(keys)
-    return np.arange(len(source)) if rows is None else source.check_rows(rows)
+    return None if rows is None else source.check_rows(rows)
 
 
 def _fields_to_read(source: ConformationSource, fields: Sequence[str]) -> tuple[str, ...]:
@@ -317,12 +411,7 @@ def _fields_to_read(source: ConformationSource, fields: Sequence[str]) -> tuple[
 def _energy(flat: FlatRecords, name: str) -> NDArray[np.float64]:
     if name in flat.values:
         return np.array(flat.values[name], dtype=np.float64)
-    isolated = np.array(
-        [
-            isolated_atoms_energy(flat.atomic_numbers[first:last])
-            for first, last in zip(flat.atom_offsets[:-1], flat.atom_offsets[1:], strict=True)
-        ]
-    )
+    isolated = isolated_atoms_energies(flat.atomic_numbers, flat.atom_offsets)
     sign = -1.0 if name == "formation_energy" else 1.0
     return np.asarray(flat.values[_TWIN_ENERGIES[name]] + sign * isolated)
 

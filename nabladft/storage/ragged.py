@@ -29,7 +29,7 @@ _MOST_BLOCKS: Final = 4
 _SHORTEST_BLOCK: Final = 4
 
 #: Counting up to here is done once.
-_COUNTED: Final = 1 << 16
+_COUNTED: Final = 1 << 18
 
 
 def offsets_of(counts: NDArray[np.integer]) -> IntArray:

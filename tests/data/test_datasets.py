@@ -70,6 +70,35 @@ def test_memory_and_file_give_the_same(labelled_source):
         assert_same(lazy[index], eager[index])
 
 
+@pytest.mark.parametrize("in_memory", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+def test_items_joined_by_hand_are_the_batch(labelled_source, in_memory, dtype):
+    dataset = HamiltonianDataset(
+        labelled_source,
+        rows=ROWS,
+        fields=("hamiltonian", "energy", "forces"),
+        dtype=dtype,
+        in_memory=in_memory,
+    )
+
+    items = dataset.__getitems__([5, 0, -1, 3])
+
+    assert len(items) == 4
+    assert [int(item.molecule_id) for item in items[1:]] == [13, 12, 11]
+    assert_same(dataset.collate(list(items)), dataset.collate(items))
+    assert items[0].labels["forces"].dtype == dtype
+    with pytest.raises(IndexError):
+        items[4]
+
+
+def test_all_rows_are_not_listed(labelled_source):
+    dataset = EnergyDataset(labelled_source)
+
+    assert dataset.rows.tolist() == [0, 1, 2, 3, 4]
+    assert len(dataset) == 5
+    assert dataset._rows is None
+
+
 def test_energies_are_float64_whatever_the_rest_is(labelled_source, labelled_records):
     batch = EnergyDataset(labelled_source)[2]
 

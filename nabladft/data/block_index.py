@@ -1,0 +1,200 @@
+"""Which value of a packed triangle each value of the atom-pair blocks is.
+
+A shuffled batch of a large data set has as many molecules as records, so nothing can be looked up
+that was made before: the index is made anew for each record, in the time of one copy, from what the
+order of atoms and orbitals leaves together. A row of a block is a piece of a row of the triangle;
+only the blocks on the diagonal, which are stored whole, need their upper halves from elsewhere.
+
+Example:
+    Two hydrogen atoms with two orbitals each would give the blocks (0, 0), (1, 0), (1, 1):
+
+    >>> numbers = np.array([1, 1])
+    >>> index, signs = block_index(numbers, "def2-svp", source="psi4", target="psi4")
+    >>> len(index), index[:5].tolist(), signs is None
+    (75, [0, 1, 3, 6, 10], True)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from nabladft.chemistry.basis import basis_set_named
+from nabladft.chemistry.orbitals import OrbitalOrder, orbital_permutation
+from nabladft.errors import OrbitalCountError
+from nabladft.storage.ragged import offsets_of, ranges
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from nabladft.storage.flat import FlatRecords
+
+    IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Element:
+    """One element in one basis set, between two orbital orders.
+
+    Attributes:
+        order: Position in the source of each orbital of the target, shape (m,).
+        signs: Their signs, shape (m,).
+        larger: Larger source position of each element of the diagonal block, shape (m * m,).
+        packed: Its place in the packed triangle of the block, shape (m * m,).
+    """
+
+    order: IntArray
+    signs: NDArray[np.int8]
+    larger: IntArray
+    packed: IntArray
+
+
+def block_index(
+    atomic_numbers: NDArray[np.integer], basis_set: str, *, source: str, target: str
+) -> tuple[IntArray, NDArray[np.int8] | None]:
+    """Say where each block value of one conformation is in its packed triangle.
+
+    Args:
+        atomic_numbers: Shape (n_atoms,).
+        basis_set: Name of the basis set.
+        source: Orbital order of the triangle.
+        target: Orbital order of the blocks.
+
+    Returns:
+        The index, shape (n_values,), in the layout of :func:`nabladft.data.blocks.block_layout`,
+        and the signs to multiply with, or None where all are 1. Not to be written to.
+
+    Raises:
+        UnknownNameError: There is no such basis set.
+        OrbitalOrderError: There is no such orbital order.
+        UnsupportedElementError: An element has no shells in the basis set.
+    """
+    numbers = np.ascontiguousarray(atomic_numbers, dtype=np.int64)
+    return _index(numbers.tobytes(), basis_set, source, target)
+
+
+def blocks_of_records(
+    flat: FlatRecords, name: str, basis_set: str, *, source: str, target: str, dtype: np.dtype[Any]
+) -> tuple[NDArray[Any], IntArray]:
+    """Turn the packed triangles of a field into block values, record by record.
+
+    Args:
+        flat: Records with the field.
+        name: A symmetric matrix.
+        basis_set: Name of the basis set.
+        source: Orbital order of the records.
+        target: Orbital order wanted.
+        dtype: Type of the values wanted.
+
+    Returns:
+        The values, shape (sum n_values,), and where those of each record begin, shape (n + 1,).
+
+    Raises:
+        OrbitalCountError: A triangle does not have the size that the basis set gives its atoms.
+    """
+    packed, starts = flat.values[name], flat.value_offsets(name).tolist()
+    atoms = flat.atom_offsets.tolist()
+    molecules = [flat.atomic_numbers[first:last] for first, last in pairwise(atoms)]
+    sizes = [_n_values(numbers, basis_set) for numbers in molecules]
+    offsets = offsets_of(np.array([n_values for n_values, _ in sizes], dtype=np.int64))
+    values = np.empty(int(offsets[-1]), dtype=dtype)
+    for k, (start, stop) in enumerate(
+        zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)
+    ):
+        triangle = packed[starts[k] : starts[k + 1]]
+        check_packed_size(len(triangle), sizes[k][1], molecules[k], basis_set)
+        where, signs = block_index(molecules[k], basis_set, source=source, target=target)
+        # Rounded first, the triangle is half as large, and so are the jumps in memory.
+        np.take(triangle.astype(dtype), where, out=values[start:stop], mode="clip")
+        if signs is not None:
+            values[start:stop] *= signs
+    return values, offsets
+
+
+def check_packed_size(
+    n_values: int, n_orbitals: int, atomic_numbers: NDArray[np.integer], basis_set: str
+) -> None:
+    """Refuse a triangle of another size than the basis set gives these atoms.
+
+    Raises:
+        OrbitalCountError: It is of another size.
+    """
+    expected = n_orbitals * (n_orbitals + 1) // 2
+    if n_values != expected:
+        message = (
+            f"{expected} packed values expected for {n_orbitals} orbitals of "
+            f"{[int(z) for z in atomic_numbers]} in {basis_set}, got {n_values}."
+        )
+        raise OrbitalCountError(message)
+
+
+def _n_values(numbers: NDArray[np.integer], basis_set: str) -> tuple[int, int]:
+    """Count block values and orbitals of one conformation."""
+    counts = basis_set_named(basis_set).orbitals_per_atom(numbers)
+    n_orbitals = int(counts.sum())
+    return (n_orbitals**2 + int((counts**2).sum())) // 2, n_orbitals
+
+
+@lru_cache(maxsize=32)
+def _index(
+    key: bytes, basis_set: str, source: str, target: str
+) -> tuple[IntArray, NDArray[np.int8] | None]:
+    numbers = np.frombuffer(key, dtype=np.int64)
+    elements = [_element(int(number), basis_set, source, target) for number in numbers]
+    counts = np.array([len(element.order) for element in elements], dtype=np.int64)
+    first = offsets_of(counts)[:-1]
+    order = np.concatenate(
+        [start + e.order for start, e in zip(first.tolist(), elements, strict=True)]
+    )
+    row_atom, column_atom = _pairs(len(numbers))
+    heights, widths = counts[row_atom], counts[column_atom]
+    # Every row of every block: its row in the triangle, where it begins there, and its length.
+    row = order[ranges(first[row_atom], heights)]
+    begin = np.repeat(first[column_atom], heights)
+    length = np.repeat(widths, heights)
+    triangle_row = row * (row + 1) // 2
+    if source == target:
+        index = ranges(triangle_row + begin, length)
+    else:
+        index = np.repeat(triangle_row, length)
+        index += order[ranges(begin, length)]
+    block_offsets = offsets_of(heights * widths)[:-1]
+    is_diagonal = row_atom == column_atom
+    # Element (x, y) of the diagonal block of an atom is (first + x, first + y) of the matrix.
+    squares = counts * counts
+    larger = np.concatenate([element.larger for element in elements])
+    within = np.concatenate([element.packed for element in elements])
+    corner = np.repeat(first * (first + 1) // 2 + first, squares)
+    index[ranges(block_offsets[is_diagonal], squares)] = (
+        corner + np.repeat(first, squares) * larger + within
+    )
+    index.flags.writeable = False
+    signs = np.concatenate([element.signs for element in elements])
+    if (signs == 1).all():
+        return index, None
+    row_sign = np.repeat(signs[ranges(first[row_atom], heights)], length)
+    return index, row_sign * signs[ranges(begin, length)]
+
+
+@lru_cache(maxsize=256)
+def _element(number: int, basis_set: str, source: str, target: str) -> _Element:
+    order, signs = orbital_permutation(
+        np.array([number]),
+        source=cast("OrbitalOrder", source),
+        target=cast("OrbitalOrder", target),
+        basis_set=basis_set_named(basis_set),
+    )
+    larger = np.maximum(order[:, None], order)
+    packed = larger * (larger + 1) // 2 + np.minimum(order[:, None], order)
+    return _Element(order=order, signs=signs, larger=larger.reshape(-1), packed=packed.reshape(-1))
+
+
+@lru_cache(maxsize=64)
+def _pairs(n_atoms: int) -> tuple[IntArray, IntArray]:
+    """All pairs (row, column) of atoms with row >= column, by row and then by column."""
+    row, column = np.tril_indices(n_atoms)
+    return row, column
