@@ -35,6 +35,18 @@ def test_every_order_is_pyscfs_reordered(all_elements, pyscf_molecule, order):
     np.testing.assert_allclose(overlap, expected, atol=1e-13, rtol=0)
 
 
+@pytest.mark.parametrize("order", ORBITAL_ORDERS)
+def test_every_order_is_exactly_one_reordered(all_elements, order):
+    numbers, _ = all_elements
+
+    overlap = overlap_matrix(*all_elements, orbital_order=order)
+
+    expected = reorder_orbitals(
+        overlap_matrix(*all_elements), numbers, source="ascending", target=order
+    )
+    np.testing.assert_array_equal(overlap, expected)
+
+
 @pytest.mark.parametrize(("name", "highest"), [("def2-tzvp", 3), ("def2-qzvp", 4)])
 def test_f_and_g_shells_are_pyscfs(name, highest, large_basis, pyscf_molecule, rng):
     numbers = np.array([7, 8, 10, 22, 35])
