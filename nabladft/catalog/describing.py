@@ -34,6 +34,8 @@ __all__ = [
 
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
 _THOUSAND: Final = 1000
+#: Estimates from here on are written without decimals.
+_COARSE: Final = 100
 
 #: Each of the two energies follows from the other, so who asks for one is served by the other.
 _EQUIVALENT: Final = {"energy": "formation_energy", "formation_energy": "energy"}
@@ -47,8 +49,9 @@ def size_text(exact: int | None, about: int | None = None) -> str:
     value, unit = float(n_bytes), 0
     while round(value, 1) >= _THOUSAND and unit < len(_UNITS) - 1:
         value, unit = value / _THOUSAND, unit + 1
-    text = f"{value:.0f}" if unit == 0 else f"{value:.1f}"
-    return f"{'' if exact is not None else '~'}{text} {_UNITS[unit]}"
+    is_estimate = exact is None
+    digits = 0 if unit == 0 or (is_estimate and value >= _COARSE) else 1
+    return f"{'~' if is_estimate else ''}{value:.{digits}f} {_UNITS[unit]}"
 
 
 def count_text(exact: int | None, about: int | None = None) -> str:

@@ -46,7 +46,7 @@ def test_a_line_says_counts_size_and_whether_it_is_here(run):
     assert lines["energy/train-large"].split("  ")[-1].strip() == "-"
     assert "500 552" in lines["energy/train-large"]
     assert "2.3 GB" in lines["energy/train-large"]
-    assert "~130.0 MB  yes" in lines["energy/train-small"]
+    assert "~130 MB  yes" in lines["energy/train-small"]
     assert "~1 150 000" in lines["energy/test-structures"]
     assert lines["energy/train-full"].endswith("no address")
     assert "?" in lines["energy/test-trajectories"]
