@@ -93,6 +93,8 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
             for name, said in document["fields"].items()
         }
     )
+    if document["computed_on_request"]:
+        yield f"computed when asked for: {', '.join(document['computed_on_request'])}"
     yield "\ndetails"
     yield from _aligned(dict(_flattened(document["details"])))
 

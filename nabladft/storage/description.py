@@ -70,6 +70,7 @@ def describe_source(source: ConformationSource, *, with_hash: bool | None = None
             }
             for name in (*GEOMETRY_FIELDS, *info.fields)
         },
+        "computed_on_request": list(getattr(source, "recomputable_fields", ())),
         "details": {
             key: value
             for key, value in info.details.items()
