@@ -24,6 +24,7 @@ from nabladft.splits import (
     proxy_test,
     read_split,
     split_of_files,
+    split_of_tags,
     with_validation,
     write_ids,
     write_split,
@@ -47,6 +48,7 @@ examples:
 
 published data, whole files as parts:
   nabladft split extract train=train_2k.db test_structures=structures.db --out tiny.h5
+  nabladft split extract train=train_full --summary summary.csv.gz --out full.h5
   nabladft split check tiny.h5 --data train_2k.db structures.db --table identities.sqlite
   nabladft split validation tiny.h5 --share 0.1 --out tiny-val.h5
   nabladft split nested tiny-val.h5 --sizes 100 300 1000 --out subsets
@@ -75,7 +77,10 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse does not exp
     _add_make(actions)
     extract = actions.add_parser("extract", help="take the ids of published parts from their files")
     extract.add_argument(
-        "parts", nargs="+", metavar="PART=DATA", help="train=train_2k.db test_structures=..."
+        "parts", nargs="+", metavar="PART=DATA", help="train=train_2k.db test_structures=x.db ..."
+    )
+    extract.add_argument(
+        "--summary", metavar="FILE", help="the published summary; then parts are PART=TAG"
     )
     extract.add_argument("--dataset", default="nabla2dft", help="data set (default: nabla2dft)")
     _add_out(extract)
@@ -243,17 +248,22 @@ def _make(args: argparse.Namespace) -> int:
 
 def _extract(args: argparse.Namespace) -> int:
     path = _split_path(args.out)
-    sources = {}
+    given: dict[str, str] = {}
     for text in args.parts:
-        part, _, location = text.partition("=")
-        if not location:
+        part, _, origin = text.partition("=")
+        if not origin:
             message = f"A part is given as PART=DATA (train=train_2k.db), got {text!r}."
             raise InputError(message)
-        if part in sources:
+        if part in given:
             message = f"Part {part!r} is given twice."
             raise InputError(message)
-        sources[part] = open_source(location)
-    return _written(split_of_files(sources, name=path.stem, dataset=args.dataset), path)
+        given[part] = origin
+    if args.summary:
+        split = split_of_tags(args.summary, given, name=path.stem, dataset=args.dataset)
+    else:
+        sources = {part: open_source(location) for part, location in given.items()}
+        split = split_of_files(sources, name=path.stem, dataset=args.dataset)
+    return _written(split, path)
 
 
 def _validation(args: argparse.Namespace) -> int:

@@ -26,7 +26,7 @@ from nabladft.splits.leakage import Check, check_split, require_sound
 from nabladft.splits.making import SplitRecipe, make_split
 from nabladft.splits.proof import Proof, prove
 from nabladft.splits.proxy import expected_sampling_error, proxy_test, sampling_error
-from nabladft.splits.published import split_of_files
+from nabladft.splits.published import split_of_files, split_of_tags
 from nabladft.splits.split import PARTS, TEST_PARTS, Split
 from nabladft.splits.subsets import check_nested, nested_subsets, with_validation
 
@@ -49,6 +49,7 @@ __all__ = [
     "require_sound",
     "sampling_error",
     "split_of_files",
+    "split_of_tags",
     "with_validation",
     "write_ids",
     "write_split",

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from nabladft.errors import InputError, SplitError, UnknownNameError
-from nabladft.splits import Split, check_nested, nested_subsets, split_of_files, with_validation
+from nabladft.splits import (
+    Split,
+    check_nested,
+    nested_subsets,
+    split_of_files,
+    split_of_tags,
+    with_validation,
+)
 from tests.conftest import MemorySource, displaced
 
 
@@ -118,3 +125,36 @@ def test_a_file_with_an_id_twice_is_refused():
 
     with pytest.raises(SplitError, match="lists 1 ids of train twice"):
         split_of_files({"train": MemorySource([*record, *record])}, name="x", dataset="y")
+
+
+SUMMARY = """,MOSES id,CONFORMER id,SPLITS
+0,1,0,"['train_full', 'train_100k']"
+1,1,1,['train_full']
+2,2,0,['test_structures']
+3,3,0,['train_full']
+"""
+
+
+def test_a_conformation_with_several_tags_belongs_to_each(tmp_path):
+    (tmp_path / "summary.csv").write_text(SUMMARY)
+
+    split = split_of_tags(
+        tmp_path / "summary.csv",
+        {"test_structures": "test_structures", "train": "train_full"},
+        name="full",
+        dataset="nabla",
+    )
+    large = split_of_tags(
+        tmp_path / "summary.csv", {"train": "train_100k"}, name="large", dataset="nabla"
+    )
+
+    assert split.part("train").tolist() == [[1, 0], [1, 1], [3, 0]]
+    assert split.part("test_structures").tolist() == [[2, 0]]
+    assert all(check.holds for check in check_nested([large, split]))
+
+
+def test_an_unknown_tag_names_those_there_are(tmp_path):
+    (tmp_path / "summary.csv").write_text(SUMMARY)
+
+    with pytest.raises(InputError, match=r"train_2k.*train_100k \(1\), train_full \(3\)"):
+        split_of_tags(tmp_path / "summary.csv", {"train": "train_2k"}, name="x", dataset="y")
