@@ -16,9 +16,10 @@ import numpy as np
 from nabladft.errors import InputError, MissingFieldError, UnknownNameError
 from nabladft.fields import LABEL_FIELDS
 from nabladft.storage.flat import FlatRecords, Texts, flatten
+from nabladft.storage.keys import rows_of_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -167,16 +168,20 @@ class ConformationSource(ABC, Sequence["Conformation"]):
         Raises:
             InputError: A pair is not in this source; the message counts them and names the first.
         """
-        position = {(int(m), int(c)): row for row, (m, c) in enumerate(self.keys)}
-        wanted = [(int(m), int(c)) for m, c in keys]
-        absent = [key for key in wanted if key not in position]
-        if absent:
+        wanted = np.asarray(keys, dtype=np.int64).reshape(-1, 2)
+        rows = rows_of_keys(self._key_blocks(), wanted)
+        absent = wanted[rows < 0]
+        if len(absent):
             message = (
                 f"{len(absent)} of {len(wanted)} conformations are not in {self.info.name!r}; the "
-                f"first is molecule_id {absent[0][0]}, conformation_id {absent[0][1]}."
+                f"first is molecule_id {absent[0, 0]}, conformation_id {absent[0, 1]}."
             )
             raise InputError(message)
-        return np.array([position[key] for key in wanted], dtype=np.int64)
+        return rows
+
+    def _key_blocks(self) -> Iterable[IntArray]:
+        """Give all keys in row order, a part at a time where that saves memory."""
+        return [self.keys]
 
     def check_rows(self, indices: Sequence[int] | IntArray) -> IntArray:
         """Turn indices into rows 0 to n - 1, or refuse.

@@ -133,6 +133,11 @@ class Store(FlatSource):
             ]
         )
 
+    def _key_blocks(self) -> Iterable[IntArray]:
+        for number in range(len(self.manifest.shards)):
+            shard = self._shard(number)
+            yield np.stack([shard.molecule_id, shard.conformation_id], axis=1)
+
     @cached_property
     def n_atoms(self) -> IntArray:
         """Number of atoms of all records, shape (n,)."""
