@@ -74,7 +74,7 @@ def state_of(product: Product) -> str:
 def how_to_get(product: Product) -> str:
     """Say in one sentence how to get a product that is not on this machine."""
     if not locations(product):
-        return f"No address of it is known. {product.notes}"
+        return f"No address of {product.name} is known. {product.notes}"
     size = size_text(product.n_bytes, product.n_bytes_about)
     return f"Fetch it ({size}): nabladft download {product.name}"
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from nabladft.catalog.describing import count_text, size_text
-from nabladft.catalog.verification import Expected, Verifier, expected_of
+from nabladft.catalog.verification import Verifier, expected_of
 from nabladft.errors import InputError, NablaDFTError
 from nabladft.storage.opening import open_source
 from nabladft.storage.store import Store
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nabladft.catalog.product import Product
+    from nabladft.catalog.verification import Expected, Mismatch
     from nabladft.storage.source import ConformationSource
 
 #: Bytes hashed at once.
@@ -144,12 +145,18 @@ def _byte_checks(
         while chunk := file.read(_CHUNK):
             verifier.update(chunk)
             progress(len(chunk))
-    wrong = {mismatch.kind: mismatch for mismatch in verifier.mismatches(path)}
+    wrong: dict[str, Mismatch] = {found.kind: found for found in verifier.mismatches(path)}
     checks = [size_check]
     for kind in expected.hashes:
-        value = _value_of(expected, kind)
-        found = wrong[kind].found if kind in wrong else value
-        checks.append(Check(what=kind, found=found, expected=value, is_right=kind not in wrong))
+        value, mismatch = _value_of(expected, kind), wrong.get(kind)
+        if mismatch is None:
+            checks.append(Check(what=kind, found=value, expected=value, is_right=True))
+        elif mismatch.certain:
+            checks.append(Check(what=kind, found=mismatch.found, expected=value, is_right=False))
+        else:
+            # Uploaded in parts of an unusual size, perhaps; that is no proof against the file.
+            found = "not found with any usual size of parts"
+            checks.append(Check(what=kind, found=found, expected=value))
     return checks
 
 

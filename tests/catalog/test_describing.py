@@ -69,7 +69,7 @@ def test_how_to_get(catalogue):
     assert how_to_get(catalogue.get("hamiltonian/train-small")) == (
         "Fetch it (38.1 GB): nabladft download hamiltonian/train-small"
     )
-    assert how_to_get(catalogue.get("wavefunctions/index")).startswith("No address of it is known")
+    assert how_to_get(catalogue.get("wavefunctions/index")).startswith("No address of")
 
 
 def test_empty_columns_are_no_labels(catalogue):

@@ -77,6 +77,18 @@ def test_etags_of_any_part_size(file, part_bytes, is_known):
     assert said(check_data(file, product))["ETag"] is True
 
 
+def test_an_etag_of_unusual_parts_proves_nothing_either_way(file):
+    tag = etag(file.read_bytes(), 5000)
+
+    unknown = check_data(file, promised(file, sha256=None, etag=tag))
+    known = check_data(file, promised(file, sha256=None, etag=tag, etag_part_bytes=5000))
+
+    assert said(unknown)["ETag"] is None
+    assert unknown.is_right
+    assert not unknown.is_proven
+    assert known.is_proven
+
+
 def test_one_changed_byte_is_found(file, product):
     content = bytearray(file.read_bytes())
     content[-10] ^= 1

@@ -46,7 +46,7 @@ def test_what_is_not_here_is_refused_with_command_size_and_place(data_place):
         nabladft.open("energy/train-tiny")
     with pytest.raises(FileNotFoundError, match=str(data_place / "hamiltonian")):
         nabladft.open("hamiltonian/train-tiny")
-    with pytest.raises(NotDownloadedError, match="No address of it is known"):
+    with pytest.raises(NotDownloadedError, match="No address of"):
         nabladft.open("energy/train-full")
 
 
