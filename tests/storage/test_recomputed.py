@@ -2,12 +2,19 @@ import numpy as np
 import pytest
 
 from nabladft.chemistry.core_hamiltonian import core_hamiltonian_matrix
+from nabladft.chemistry.electronic import (
+    density_matrix,
+    n_electrons,
+    orbital_energies_and_coefficients,
+)
 from nabladft.chemistry.overlap import overlap_matrix
 from nabladft.conformation import Conformation
 from nabladft.errors import MissingFieldError, UnsupportedElementError
+from nabladft.storage.opening import open_source
 from nabladft.storage.recomputed import recomputable_fields
 from nabladft.storage.store import Store
 from nabladft.storage.writing import append, create_store
+from tests.storage.published_files import write_hamiltonian_file
 
 WATER = np.array([8, 1, 1])
 
@@ -120,3 +127,27 @@ def test_an_element_outside_the_basis_is_named(store, monkeypatch):
 )
 def test_nothing_can_be_computed_without_a_known_basis_set_and_order(basis_set, order):
     assert recomputable_fields((), basis_set, order) == ()
+
+
+def test_they_give_the_one_electron_energy_that_the_dft_program_gave():
+    fields = ["hamiltonian", "overlap", "core_hamiltonian", "one_electron_energy"]
+    for record in open_source("nano").read([0, 200], fields=fields):
+        electrons = n_electrons(record.atomic_numbers)
+        _, coefficients = orbital_energies_and_coefficients(record.hamiltonian, record.overlap)
+
+        energy = np.sum(density_matrix(coefficients, electrons) * record.core_hamiltonian)
+
+        # The Hamiltonian is rounded to 1e-7 hartree.
+        assert energy == pytest.approx(record.one_electron_energy, abs=1e-4)
+
+
+def test_a_published_file_without_core_hamiltonians_gives_them_all_the_same(tmp_path, rng):
+    records = [water(rng, k).replace(orbital_order="ascending") for k in range(2)]
+    file = write_hamiltonian_file(tmp_path / "test_2k.db", records)
+    source = open_source(file)
+    assert source[1].core_hamiltonian is None
+
+    (record,) = source.read([1], fields=["core_hamiltonian"])
+
+    expected = core_hamiltonian_matrix(record.atomic_numbers, record.positions)
+    np.testing.assert_allclose(record.core_hamiltonian, expected, atol=1e-12)
