@@ -47,7 +47,8 @@ class StoredField:
 
     Attributes:
         name: Name in :data:`nabladft.fields.FIELDS`.
-        codec: "plain" (contiguous, memory-mapped) or "compact" (bitshuffle and zstd).
+        codec: "plain" (contiguous, memory-mapped) or "compact" (packed in chunks), see
+            :mod:`nabladft.storage.codecs`.
         error_bound: Largest difference between a value given and the value read back, in the
             field's unit; None for lossless.
     """
