@@ -53,6 +53,17 @@ class ChunkedArray:
         self._chunk_in = np.full(self._n_slots, -1, dtype=np.int64)
         self._next_slot = 0
 
+    @property
+    def buffer_bytes(self) -> int:
+        """Size of the buffer, 0 while nothing is in it."""
+        return 0 if self._buffer is None else self._buffer.nbytes
+
+    def release(self) -> None:
+        """Give the buffer back; the next read makes a new one."""
+        self._buffer = None
+        self._slot_of.fill(-1)
+        self._chunk_in.fill(-1)
+
     def read(self, starts: IntArray, counts: IntArray) -> NDArray[Any]:
         """Read rows, in the sequence asked for, duplicates included.
 

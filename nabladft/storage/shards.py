@@ -235,6 +235,16 @@ class Shard:
         smiles, origins = (self._text(name, rows) for name in TEXT_NAMES)
         return Texts(smiles=smiles, geometry_origin=origins)
 
+    @property
+    def buffer_bytes(self) -> int:
+        """Size of what is unpacked."""
+        return sum(array.buffer_bytes for array in self._arrays.values())
+
+    def release_buffers(self) -> None:
+        """Give back what is unpacked; it is unpacked again where it is needed."""
+        for array in self._arrays.values():
+            array.release()
+
     def close(self) -> None:
         """Close the HDF5 file; it opens again where it is needed."""
         self._arrays = {}

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 #: what it keeps in memory must not grow with the store.
 _OPEN_SHARDS: Final = 384
 
+#: Most that unpacked chunks of all shards together may take.
+_BUFFER_BYTES: Final = 256 << 20
+
 #: Cached attributes as long as the store.
 _OF_ALL_SHARDS: Final = frozenset({"keys", "n_atoms", "n_orbitals"})
 
@@ -65,6 +68,8 @@ class Store(FlatSource):
             np.array([shard.rows for shard in self.manifest.shards], dtype=np.int64)
         )
         self._n_rows = int(self._first_rows[-1])
+        self._unpacks = any(stored.codec != "plain" for stored in manifest.fields)
+        self._unpacks |= manifest.geometry != "plain"
         self._shards: OrderedDict[int, Shard]
         self._mapped: MappedShards
         self._is_mapped: bool
@@ -220,6 +225,12 @@ class Store(FlatSource):
             return self._shard(0).read(rows, fields)
         if not len(rows):
             return flatten([], fields)
+        flat = self._read_of_many(rows, fields)
+        if self._unpacks:
+            self._limit_buffers()
+        return flat
+
+    def _read_of_many(self, rows: IntArray, fields: Sequence[str]) -> FlatRecords:
         numbers = self._first_rows.searchsorted(rows, side="right") - 1
         local = rows - self._first_rows[numbers]
         if (numbers == numbers[0]).all():
@@ -286,9 +297,17 @@ class Store(FlatSource):
             if len(self._shards) > _OPEN_SHARDS:
                 # Not closed: whoever reads it at this moment holds it.
                 self._shards.popitem(last=False)
-        elif len(self.manifest.shards) > _OPEN_SHARDS:
+        elif self._unpacks or len(self.manifest.shards) > _OPEN_SHARDS:
             self._shards.move_to_end(number)
         return shard
+
+    def _limit_buffers(self) -> None:
+        """Give back what was unpacked of the shards that were used longest ago."""
+        total = 0
+        for shard in reversed(list(self._shards.values())):
+            total += shard.buffer_bytes
+            if total > _BUFFER_BYTES:
+                shard.release_buffers()
 
     def _check_process(self) -> None:
         if self._process != os.getpid():

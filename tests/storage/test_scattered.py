@@ -58,6 +58,18 @@ def test_packed_shards_are_read_one_by_one(new_store, records):
     assert_same(scattered.read_flat(ROWS), single.read_flat(ROWS))
 
 
+def test_what_is_unpacked_is_limited(new_store, records, monkeypatch):
+    scattered = new_store(*([r] for r in records), name="many", codec="compact")
+    expected = scattered.read_flat(ROWS)
+    limit = sum(shard.buffer_bytes for shard in scattered._shards.values()) // 2
+    monkeypatch.setattr(store_module, "_BUFFER_BYTES", limit)
+
+    for _ in range(2):
+        assert_same(scattered.read_flat(ROWS), expected)
+        kept = sum(shard.buffer_bytes for shard in scattered._shards.values())
+        assert 0 < kept <= limit
+
+
 @pytest.mark.parametrize("value", [-5, 1000], ids=["negative", "beyond the end"])
 def test_damaged_offsets_lead_nowhere(new_store, record, value):
     store = new_store([record(3, 0), record(11, 0)], [record(4, 0)])
