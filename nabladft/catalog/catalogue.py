@@ -64,7 +64,14 @@ class Catalogue:
         for product in self.products:
             if product.name == name:
                 return product
-        raise UnknownNameError("product", name, self.names)
+        raise self.unknown(name)
+
+    def unknown(self, name: str, kind: str = "product") -> UnknownNameError:
+        """Build the error for a name that is none; one of upstream's registry is explained."""
+        error = UnknownNameError(kind, name, [*self.folders, *self.names])
+        if meant := [product.name for product in self.products if product.registry_name == name]:
+            error.add_note(f"{name} is what upstream calls {' and '.join(meant)}.")
+        return error
 
     def find(self, name: str) -> Product | None:
         """Find a product by its name, or give None."""
@@ -89,7 +96,7 @@ class Catalogue:
             chosen = chosen or [p for p in self.products if p.name.startswith(f"{folder}/")]
             chosen = chosen or [p for p in self.products if pattern in p.name]
         if not chosen:
-            raise UnknownNameError("product", pattern, [*self.folders, *self.names])
+            raise self.unknown(pattern)
         return tuple(chosen)
 
 

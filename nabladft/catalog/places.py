@@ -11,6 +11,8 @@ catalogues     ``NABLADFT_CATALOG``  ``catalogs``    none but the packaged one
 =============  ====================  ==============  =========================================
 
 A variable that is set replaces the same setting of the configuration file (it is not added to it).
+Mirrors are separated by blanks, catalogues as in ``PATH``; a mirror with a blank in its path goes
+into the configuration file.
 The configuration file is ``NABLADFT_CONFIG``, else ``~/.config/nabladft/config.toml``:
 
 .. code-block:: toml

@@ -20,7 +20,6 @@ from nabladft.errors import (
     InputError,
     NotDownloadedError,
     StoreError,
-    UnknownNameError,
 )
 from nabladft.resources import embedded_datasets
 from nabladft.storage.formats.array_pickles import NPY_MAGIC
@@ -34,6 +33,7 @@ from nabladft.storage.formats.published_energy import PublishedEnergySource
 from nabladft.storage.formats.published_hamiltonian import PublishedHamiltonianSource
 from nabladft.storage.formats.qh9 import QH9Source, is_qh9
 from nabladft.storage.formats.sqlite_source import SQLITE_MAGIC, first_value, table_columns
+from nabladft.storage.formats.summary_table import is_summary
 from nabladft.storage.manifest import MANIFEST_NAME
 from nabladft.storage.remote import find_remote
 from nabladft.storage.remote_sqlite import RemoteDatabase
@@ -111,7 +111,7 @@ def _open_product(name: str, path: Path) -> ConformationSource:
         if path.suffix or (len(path.parts) > 1 and folder not in catalogue.folders):
             message = f"There is no file or folder {str(path)!r}."
             raise InputError(message)
-        raise UnknownNameError("file, folder or data set", name, catalogue.names)
+        raise catalogue.unknown(name, "file, folder or data set")
     found = find_local(product)
     if found is None:
         message = (
@@ -161,6 +161,12 @@ def _open_file(path: Path) -> ConformationSource:
         _refuse_hdf5(path)
     if start.startswith(NPY_MAGIC) and FILE_NAME.fullmatch(path.name):
         return Psi4WavefunctionSource(path)
+    if is_summary(path):
+        message = (
+            f"{path} is a summary of properties without geometries. Join it to a file that has "
+            "them: nabladft convert GEOMETRIES STORE --summary, or SummarySource."
+        )
+        raise FormatError(message)
     for magic, command in _PACKED.items():
         if start.startswith(magic):
             message = f"{path} is packed. Unpack it first: {command} {path}"

@@ -142,6 +142,15 @@ def test_a_wrong_name_is_refused_with_the_closest(packaged):
     assert packaged.find("energy/train-tny") is None
 
 
+def test_names_of_upstream_are_explained(packaged):
+    with pytest.raises(UnknownNameError, match="No product 'dataset_train_tiny'") as refusal:
+        packaged.get("dataset_train_tiny")
+
+    assert refusal.value.__notes__ == [
+        "dataset_train_tiny is what upstream calls energy/train-tiny and hamiltonian/train-tiny."
+    ]
+
+
 # Catalogues of users.
 
 GOOD = """
