@@ -1,21 +1,29 @@
 """Writers of the published file formats, for tests of their readers only.
 
 The schemas are those of the published files: ASE's SQLite back end with labels in ``data``, the
-tables of the Hamiltonian databases and of QH9, and the dicts that Psi4 pickles.
+tables of the Hamiltonian databases and of QH9, the dicts that Psi4
+pickles, and the summary of properties.
 """
 
 import apsw
 import ase
 import ase.db
 import numpy as np
+import pandas as pd
 
 from nabladft.chemistry.basis import DEF2_SVP
 from nabladft.chemistry.core_hamiltonian import core_hamiltonian_matrix
-from nabladft.chemistry.electronic import n_electrons, orbital_energies_and_coefficients
-from nabladft.chemistry.elements import SYMBOLS
+from nabladft.chemistry.electronic import (
+    homo_lumo,
+    n_electrons,
+    orbital_energies_and_coefficients,
+)
+from nabladft.chemistry.elements import SYMBOLS, isolated_atoms_energy
+from nabladft.chemistry.nuclei import rotational_constants
 from nabladft.chemistry.orbitals import reorder_orbital_coefficients, reorder_orbitals
 from nabladft.chemistry.overlap import overlap_matrix
 from nabladft.chemistry.units import PUBLISHED_BOHR_IN_ANGSTROM as ANGSTROM
+from nabladft.chemistry.units import convert
 from nabladft.storage.formats.qh9 import PYSCF_BOHR_IN_ANGSTROM
 
 METADATA = {
@@ -187,6 +195,46 @@ def write_wavefunction(folder, record, content=None):
     path = folder / f"{record.molecule_id}_{record.conformation_id}.npy"
     np.save(path, content or psi4_wavefunction(record), allow_pickle=True)
     return path
+
+
+def summary_frame(
+    records, *, energy="hartree", orbitals="hartree", dipole="debye", rotation="cm^-1"
+):
+    """The published table of properties, recomputed from records, in the units given."""
+    lines = []
+    for number, record in enumerate(records):
+        electrons = n_electrons(record.atomic_numbers)
+        homo, lumo = homo_lumo(record.orbital_energies, electrons)
+        atoms = isolated_atoms_energy(record.atomic_numbers)
+        energies = {
+            "TOTAL": record.energy,
+            "XC": record.xc_energy,
+            "NUCLEAR REPULSION": record.nuclear_repulsion_energy,
+            "ONE-ELECTRON": record.one_electron_energy,
+            "TWO-ELECTRON": record.two_electron_energy,
+        }
+        x, y, z = convert(record.dipole, source="e*bohr", target=dipole)
+        constants = rotational_constants(record.atomic_numbers, record.positions)
+        a, b, c = convert(constants, source="hartree", target=rotation)
+        line = {
+            "MOSES id": record.molecule_id,
+            "CONFORMER id": record.conformation_id,
+            "archive name": f"wfns_moses_conformers_archive_{number % 3}.tar",
+        }
+        for name, value in energies.items():
+            line[f"DFT {name} ENERGY"] = convert(value, source="hartree", target=energy)
+        line |= {"DFT DIPOLE X": x, "DFT DIPOLE Y": y, "DFT DIPOLE Z": z}
+        line |= {"DFT TOTAL DIPOLE": float(np.linalg.norm([x, y, z]))}
+        line |= {"DFT ROT CONSTANT A": a, "DFT ROT CONSTANT B": b, "DFT ROT CONSTANT C": c}
+        levels = {"HOMO": homo, "LUMO": lumo, "HOMO-LUMO GAP": lumo - homo}
+        for name, value in levels.items():
+            line[f"DFT {name}"] = convert(value, source="hartree", target=orbitals)
+        for name, value in {"ATOMIC": atoms, "FORMATION": record.energy - atoms}.items():
+            line[f"DFT {name} ENERGY"] = convert(value, source="hartree", target=energy)
+        line["SMILES"] = record.smiles
+        line["SPLITS"] = "['train_full', 'train_100k']" if number % 2 else "['train_full']"
+        lines.append(line)
+    return pd.DataFrame(lines)
 
 
 def execute(path, sql, bindings=()):
