@@ -264,6 +264,9 @@ def _write_bad(bad: Sequence[BadRow], path: Path) -> None:
 class _Bars:
     """Progress on standard error: rate and time left; nothing when it is not a terminal."""
 
+    def __init__(self) -> None:
+        self._index: Any = None
+
     @contextmanager
     def converting(self, progress: Progress) -> Iterator[Any]:
         with tqdm(
@@ -275,6 +278,13 @@ class _Bars:
             disable=None,  # quiet when not a terminal
         ) as bar:
             yield bar
+
+    def indexing(self, what: str, n_done: int, n_total: int) -> None:
+        if self._index is None or self._index.desc != what:
+            self._index = tqdm(total=n_total, desc=what, unit_scale=True, disable=None)
+        self._index.update(n_done - self._index.n)
+        if n_done >= n_total:
+            self._index.close()
 
     @contextmanager
     def verifying(self, n_rows: int) -> Iterator[Any]:

@@ -33,7 +33,7 @@ from nabladft.conversion.planning import (
 from nabladft.conversion.rows import BadRow
 from nabladft.conversion.scheduling import in_processes, in_this_process, on_cluster
 from nabladft.conversion.settings import ConversionReport, ConversionSettings, Progress, Silent
-from nabladft.conversion.sources import SourceReference, identify
+from nabladft.conversion.sources import SourceReference, identify_reference
 from nabladft.conversion.tasks import READ_BYTES, ShardTask, TaskResult, convert_shard, result_of
 from nabladft.errors import ConversionError, InputError, StoreError
 from nabladft.storage.index import update_index
@@ -97,7 +97,7 @@ def convert(
     """
     settings = settings or ConversionSettings()
     reference = source if isinstance(source, SourceReference) else SourceReference.of(source)
-    work = _Work(reference, Path(target), settings, keys)
+    work = _Work(reference, Path(target), settings, keys, workers)
     if (work.folder / MANIFEST_NAME).exists() and not work.is_staging:
         return work.completed()
     staging = work.begin()
@@ -127,7 +127,9 @@ class _Work:
         folder: Path,
         settings: ConversionSettings,
         keys: IntArray | None,
+        workers: int,
     ) -> None:
+        self.workers = workers
         self.reference = reference
         self.folder = folder
         self.settings = settings
@@ -135,7 +137,7 @@ class _Work:
         self.source: ConformationSource = reference.open()
         fields = fields_to_store(self.source, settings.fields)
         self.manifest: Manifest = describe_target(self.source, fields, settings)
-        self.identity = identify(self.source)
+        self.identity = identify_reference(reference, self.source)
         self.asked = asked_document(settings, fields, self.manifest, keys)
 
     @property
@@ -222,7 +224,7 @@ class _Work:
                         view.update(result.n_rows)
                 finally:
                     results.close()
-        return self._assemble(plan, staging, done, n_now)
+        return self._assemble(plan, staging, done, n_now, watcher)
 
     def completed(self) -> ConversionReport:
         """Report on a target that is complete; refuse one that is of something else."""
@@ -247,7 +249,12 @@ class _Work:
         )
 
     def _assemble(
-        self, plan: Plan, staging: ShardStaging, done: dict[int, TaskResult], n_now: int
+        self,
+        plan: Plan,
+        staging: ShardStaging,
+        done: dict[int, TaskResult],
+        n_now: int,
+        watcher: Watcher,
     ) -> ConversionReport:
         bad = [*plan.bad, *(row for k in sorted(done) for row in done[k].bad)]
         bad.sort(key=lambda row: row.row)
@@ -264,7 +271,11 @@ class _Work:
             "before": self.manifest.details.get("conversion"),
         }
         details = {**self.manifest.details, "conversion": conversion}
-        manifest = staging.assemble(replace(self.manifest, details=details))
+        manifest = staging.assemble(
+            replace(self.manifest, details=details),
+            processes=self.workers,
+            progress=watcher.indexing,
+        )
         return ConversionReport(
             target=self.folder,
             format="store",

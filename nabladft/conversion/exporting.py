@@ -29,7 +29,7 @@ from nabladft.conversion.planning import (
 )
 from nabladft.conversion.rows import BadRow, read_rows
 from nabladft.conversion.settings import ConversionReport, Progress, Silent
-from nabladft.conversion.sources import SourceReference, identify
+from nabladft.conversion.sources import SourceReference, identify_reference
 from nabladft.conversion.tasks import READ_BYTES
 from nabladft.errors import InputError
 from nabladft.fields import FIELDS
@@ -143,7 +143,7 @@ class _Export:
         alone = tuple(name for name in self.fields if name != "formation_energy")
         described = alone if "energy" in self.fields else self.fields
         manifest = describe_target(self.source, described, settings)
-        self.identity = identify(self.source)
+        self.identity = identify_reference(reference, self.source)
         asked = asked_document(settings, self.fields, manifest, keys)
         self.asked = {k: v for k, v in asked.items() if not k.startswith("shard")}
         self.asked["format"] = format_name

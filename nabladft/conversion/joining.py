@@ -17,6 +17,7 @@ from nabladft.conversion.sources import derived_fields
 from nabladft.errors import InputError
 from nabladft.fields import FIELDS
 from nabladft.storage.flat import ordered
+from nabladft.storage.formats.summary_source import SummarySource
 from nabladft.storage.source import ConformationSource, SourceInfo
 
 if TYPE_CHECKING:
@@ -224,9 +225,4 @@ def join_sources(
         InputError: They do not fit together.
     """
     joined = JoinedSource(base, others) if others else base
-    return joined if summary is None else _with_summary(joined, summary)
-
-
-def _with_summary(base: ConformationSource, summary: str) -> ConformationSource:
-    message = f"The table {summary} cannot be joined to {base.info.name!r} yet."
-    raise InputError(message)
+    return joined if summary is None else SummarySource(joined, summary)

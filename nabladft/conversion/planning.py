@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -203,6 +204,8 @@ def describe_target(
     matrices = any(FIELDS[name].in_orbitals for name in fields)
     details = {k: v for k, v in info.details.items() if k not in _NOT_KEPT}
     licence = details.pop("licence", None)
+    if "summary" in details:
+        details["summary"] = PurePath(details["summary"]).name  # no paths of this machine
     if isinstance(source, Store):
         level = dict(source.manifest.level_of_theory)
         details = dict(source.manifest.details)

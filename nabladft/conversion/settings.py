@@ -87,6 +87,9 @@ class Watcher(Protocol):
     def converting(self, progress: Progress) -> AbstractContextManager[Counter]:
         """Begin to convert."""
 
+    def indexing(self, what: str, n_done: int, n_total: int) -> None:
+        """Take note of how far the index of the store is."""
+
     def verifying(self, n_rows: int) -> AbstractContextManager[Counter]:
         """Begin to compare the target with the source."""
 
@@ -100,6 +103,9 @@ class Silent:
     def converting(self, progress: Progress) -> AbstractContextManager[Counter]:  # noqa: ARG002
         """Do nothing."""
         return nullcontext(self)
+
+    def indexing(self, what: str, n_done: int, n_total: int) -> None:
+        """Do nothing."""
 
     def verifying(self, n_rows: int) -> AbstractContextManager[Counter]:  # noqa: ARG002
         """Do nothing."""

@@ -66,11 +66,11 @@ class SourceReference:
             NablaDFTError: It cannot be opened; see :func:`nabladft.storage.opening.open_source`.
             OSError: A file cannot be read.
         """
-        from nabladft.conversion.joining import join_sources  # noqa: PLC0415 - it imports pandas
-
         source = open_source(self.location)
         if not self.joined and self.summary is None:
             return source
+        from nabladft.conversion.joining import join_sources  # noqa: PLC0415 - it imports this
+
         return join_sources(source, [open_source(place) for place in self.joined], self.summary)
 
 
@@ -111,6 +111,17 @@ def identify(source: ConformationSource) -> dict[str, Any]:
         # Remote: its reader knows what the server says of its version.
         return common | {"identity": str(getattr(source, "identity", ""))}
     return common | {"file": Path(place).name} | identify_file(Path(place))
+
+
+def identify_reference(reference: SourceReference, source: ConformationSource) -> dict[str, Any]:
+    """Say which data a source and everything joined to it are; see :func:`identify`."""
+    known = identify(source)
+    if reference.joined:
+        known["joined"] = [identify(open_source(place)) for place in reference.joined]
+    if reference.summary is not None:
+        path = Path(reference.summary)
+        known["summary"] = {"file": path.name} | identify_file(path)
+    return known
 
 
 def identify_file(path: Path) -> dict[str, Any]:

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nabladft.storage.flat import FlatRecords, Texts
+    from nabladft.storage.index_building import Progress
 
 STAGING_NAME: Final = ".staging-shards"
 _NOTE: Final = re.compile(r"shard-(\d+)\.json")
@@ -144,11 +145,15 @@ class ShardStaging:
         """Forget a part, which then has to be written again."""
         (self.area / _note_name(position)).unlink(missing_ok=True)
 
-    def assemble(self, manifest: Manifest) -> Manifest:
+    def assemble(
+        self, manifest: Manifest, *, processes: int = 1, progress: Progress | None = None
+    ) -> Manifest:
         """Make the store of all finished parts, in one atomic step; the caller holds the lock.
 
         Args:
             manifest: Of the store, without shards.
+            processes: How many processes the index may use.
+            progress: Sees the making of the index, see :func:`nabladft.storage.index.update_index`.
 
         Returns:
             The manifest that was written.
@@ -167,7 +172,7 @@ class ShardStaging:
                 place.replace(self.folder / entry.file)
         complete = replace(manifest, shards=entries)
         write_manifest(self.folder, complete)
-        update_index(self.folder, complete)
+        update_index(self.folder, complete, processes=processes, progress=progress)
         self.remove()
         return complete
 
