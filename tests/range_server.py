@@ -24,7 +24,7 @@ class RangeServer:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
-            wbufsize = 1 << 16  # headers and body in one packet
+            disable_nagle_algorithm = True
 
             def do_GET(self):
                 outer.answer(self)

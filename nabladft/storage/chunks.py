@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from h5py import h5s
 
-from nabladft.errors import CorruptStoreError
+from nabladft.errors import CorruptStoreError, TransportError
 from nabladft.storage.ragged import gather, ranges
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import h5py
     from numpy.typing import NDArray
 
@@ -29,17 +31,26 @@ _BUFFER_BYTES: Final = 8 << 20
 class ChunkedArray:
     """Rows of an HDF5 dataset of any layout, shape (n_values, ...), with a buffer of chunks."""
 
-    def __init__(self, dataset: h5py.Dataset, *, buffer_bytes: int = _BUFFER_BYTES) -> None:
+    def __init__(
+        self,
+        dataset: h5py.Dataset,
+        *,
+        buffer_bytes: int = _BUFFER_BYTES,
+        announce: Callable[[list[tuple[int, int]]], None] | None = None,
+    ) -> None:
         """Wrap a dataset; nothing is read yet.
 
         Args:
             dataset: At least one-dimensional, not chunked along its other axes.
             buffer_bytes: Size of the buffer.
+            announce: Told which bytes (start, stop) of the file will be read next, where that is
+                of use: HDF5 itself asks for one chunk after the other.
         """
         import hdf5plugin  # noqa: F401, PLC0415 - registers filters with HDF5 when imported
 
         self._name = f"{dataset.name} in {dataset.file.filename}"
         self._id = dataset.id
+        self._announce = announce if dataset.chunks else None
         self._dtype: np.dtype[Any] = dataset.dtype
         self._length: int = len(dataset)
         self._tail: tuple[int, ...] = dataset.shape[1:]
@@ -122,6 +133,11 @@ class ChunkedArray:
         bounds = np.concatenate([[0], breaks, [len(chunks)]]).tolist() if len(chunks) else [0]
         space = self._id.get_space()
         zeros = (0,) * len(self._tail)
+        if self._announce is not None:
+            found = [
+                self._id.get_chunk_info_by_coord((k * self._size, *zeros)) for k in chunks.tolist()
+            ]
+            self._announce([(c.byte_offset, c.byte_offset + c.size) for c in found])
         try:
             for low, high in pairwise(bounds):
                 start = int(chunks[low]) * self._size
@@ -130,6 +146,8 @@ class ChunkedArray:
                 space.select_hyperslab((start, *zeros), (length, *self._tail))
                 memory = h5s.create_simple((length, *self._tail))
                 self._id.read(memory, space, buffer[place : place + length])
+        except TransportError:
+            raise  # of a file elsewhere, about which it says all
         except (OSError, ValueError) as error:
             message = f"{self._name} cannot be read ({error}). Restore the file from a copy."
             raise CorruptStoreError(message) from error

@@ -30,7 +30,7 @@ from nabladft.storage.store import Store
 from nabladft.transport.cached_file import CachedFile, CachedStream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -56,6 +56,7 @@ class RemoteShardFile(ShardFile):
         """Remember; nothing is asked yet."""
         super().__init__(f"{url}/{entry.file}", entry.n_bytes)
         self.file = CachedFile(self.name, size=entry.n_bytes, identity=entry.sha256)
+        self.announce = self.file.prefetch
 
     def read(self, start: int, stop: int) -> bytes:
         """Read the bytes from ``start`` up to ``stop``, exactly."""
@@ -76,10 +77,6 @@ class RemoteShardFile(ShardFile):
         first = layout.offset + width * starts
         self.file.prefetch(zip(first.tolist(), (first + width * counts).tolist(), strict=True))
         return super().read_rows(layout, starts, counts)
-
-    def prefetch(self, ranges: Iterable[tuple[int, int]]) -> None:
-        """Fetch ranges of bytes that will be read, together."""
-        self.file.prefetch(ranges)
 
     def close(self) -> None:
         """Let go of the connections."""

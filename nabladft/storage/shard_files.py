@@ -26,6 +26,7 @@ from nabladft.errors import CorruptStoreError
 from nabladft.storage.ragged import runs
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -62,12 +63,14 @@ class ShardFile(ABC):
     Attributes:
         name: Path or address, for messages.
         n_bytes: Size that the manifest gives it.
+        announce: Told which bytes (start, stop) HDF5 will be made to read, where that is of use.
     """
 
     def __init__(self, name: str, n_bytes: int) -> None:
         """Remember what is to be read; a subclass opens it."""
         self.name = name
         self.n_bytes = n_bytes
+        self.announce: Callable[[list[tuple[int, int]]], None] | None = None
 
     @abstractmethod
     def read(self, start: int, stop: int) -> bytes:

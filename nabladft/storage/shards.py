@@ -299,7 +299,7 @@ class Shard:
 
     def _open(self, name: str) -> ChunkedArray:
         if name not in self._arrays:
-            self._arrays[name] = ChunkedArray(self._open_dataset(name))
+            self._arrays[name] = ChunkedArray(self._open_dataset(name), announce=self.file.announce)
         return self._arrays[name]
 
     def _open_dataset(self, name: str) -> h5py.Dataset:
