@@ -57,6 +57,9 @@ _CHUNK_VALUES: Final = 4096
 #: fewer bytes, sixteen times another 1 %, but then a record is only a part of what is unpacked.
 _MATRIX_CHUNK_VALUES: Final = 16384
 
+#: Values rounded at once.
+_BLOCK: Final = 1 << 14
+
 #: Integers beyond the first are stored in 64 bits; beyond the second, multiples of a step are not
 #: told apart by float64.
 _LARGEST: Final = 2**31 - 1
@@ -87,20 +90,25 @@ def quantise(values: FloatArray, *, error_bound: float) -> Codes:
     Raises:
         StoreError: A value is not finite, or too large to be told from its neighbours.
     """
-    steps: NDArray[np.floating[Any]] = np.rint(values / step_of(error_bound))
-    largest = float(np.abs(steps).max(initial=0.0))
+    given = np.ascontiguousarray(values, dtype=np.float64).reshape(-1)
+    step = step_of(error_bound)
+    largest = float(max(given.max(initial=0.0), -given.min(initial=0.0))) / step  # or NaN
     if not largest <= _LARGEST_OF_ALL:
         message = (
-            f"A value of {np.abs(values).max():.6g} cannot be stored with an error bound of "
-            f"{error_bound:g} (largest: {_LARGEST_OF_ALL * step_of(error_bound):.6g}). Use a "
-            "larger bound, or store this field without loss."
+            f"A value of {largest * step:.6g} cannot be stored with an error bound of "
+            f"{error_bound:g} (largest: {_LARGEST_OF_ALL * step:.6g}). Use a larger bound, or "
+            "store this field without loss."
         )
         raise StoreError(message)
-    if largest <= _LARGEST:
-        short = steps.astype(np.int32)
-        return ((short << 1) ^ (short >> 31)).view(np.uint32)
-    long = steps.astype(np.int64)
-    return ((long << 1) ^ (long >> 63)).view(np.uint64)
+    signed = np.dtype(np.int32 if np.rint(largest) <= _LARGEST else np.int64)
+    codes = np.empty(len(given), dtype=signed)
+    for start in range(0, len(given), _BLOCK):  # a block stays in the caches
+        steps = given[start : start + _BLOCK] / step
+        integers = np.rint(steps, out=steps).astype(signed)
+        signs = integers >> (8 * signed.itemsize - 1)
+        integers <<= 1
+        np.bitwise_xor(integers, signs, out=codes[start : start + _BLOCK])
+    return codes.view(f"u{signed.itemsize}").reshape(values.shape)
 
 
 def dequantise(codes: Codes, *, error_bound: float) -> FloatArray:
