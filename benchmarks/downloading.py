@@ -159,8 +159,13 @@ def _print_kills(runs: list[dict[str, float]], seconds: float) -> None:
         print(f"| {name} | {value:,.0f} |", flush=True)
 
 
-def one_killed_run(folder: Path, *, seed: int) -> dict[str, float]:
+def one_killed_run(folder: Path, *, seed: int, pace: float = 1.0) -> dict[str, float]:
     """Download one file with kills, and return the counts.
+
+    Args:
+        folder: Emptied before.
+        seed: Decides everything.
+        pace: Scales all times; an undisturbed download takes about 0.3 s times this.
 
     Returns:
         ``size``; ``kills``; ``kept``: bytes that journals held after kills; ``twice``: bytes sent
@@ -182,7 +187,7 @@ def one_killed_run(folder: Path, *, seed: int) -> dict[str, float]:
             Expected(md5=hashlib.md5(content).hexdigest()),  # noqa: S324
         ]
     )
-    speed = size / CONNECTIONS / chance.uniform(0.15, 0.5)
+    speed = size / CONNECTIONS / chance.uniform(0.15, 0.5) / pace
     shutil.rmtree(folder, ignore_errors=True)
     target = folder / "file.db"
     counts = dict.fromkeys(("kills", "kept", "restarts", "beyond", "allowed"), 0) | {"size": size}
@@ -197,7 +202,7 @@ def one_killed_run(folder: Path, *, seed: int) -> dict[str, float]:
             seed=seed,
         )
         held = 0
-        for moment in (*_moments(chance), None):
+        for moment in (*_moments(chance, pace), None):
             sent_before = server.sent("/file.db")
             killed = _killed(server.url("/file.db"), target, promised, part_bytes, moment)
             server.settle()
@@ -217,10 +222,10 @@ def one_killed_run(folder: Path, *, seed: int) -> dict[str, float]:
         }
 
 
-def _moments(chance: random.Random) -> Iterator[float]:
-    yield chance.uniform(0.0, 0.6)
+def _moments(chance: random.Random, pace: float) -> Iterator[float]:
+    yield chance.uniform(0.0, 0.6) * pace
     while chance.random() < 0.5:
-        yield chance.uniform(0.0, 0.6)
+        yield chance.uniform(0.0, 0.6) * pace
 
 
 def _killed(

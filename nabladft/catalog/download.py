@@ -35,7 +35,7 @@ class Download:
     Attributes:
         product: What it is.
         target: Where it shall lie.
-        locations: Where it can be had, in the order to try.
+        locations: Where it can be had, in the order to try; empty when nobody knows.
         expected: What its content is compared with.
         n_missing: Bytes to fetch, what earlier runs left taken off; None when not known.
         is_estimate: Whether that number follows from an estimated size.
@@ -55,7 +55,13 @@ class Download:
         settings: TransportSettings | None = None,
         reporter: Reporter | None = None,
     ) -> Fetched:
-        """Fetch it; see :func:`nabladft.catalog.fetching.fetch_file`."""
+        """Fetch it; see :func:`nabladft.catalog.fetching.fetch_file`.
+
+        Raises:
+            DownloadError: No address of it is known, or it cannot be fetched.
+        """
+        if not self.locations and not self.target.exists():
+            raise DownloadError(how_to_get(self.product))
         return fetch_file(
             self.locations,
             self.target,
@@ -109,20 +115,16 @@ def plan_downloads(
         folder: Where the files shall lie, side by side; None for the data folder.
         mirrors: Places to try first.
         accept_changed: Take a file as its server has it now, even if the catalogue says otherwise.
-
-    Raises:
-        DownloadError: No address of a product is known.
     """
     plans = []
     mirrors = tuple(mirrors)
     for product in products:
         if product.embedded:
             continue
-        if not (places := locations(product, mirrors)):
-            raise DownloadError(how_to_get(product))
+        places = locations(product, mirrors)
         target = folder / product.file_name if folder else local_path(product)
         size = None if accept_changed and not target.exists() else product.n_bytes_expected
-        missing = None if size is None else bytes_to_fetch(target, size)
+        missing = bytes_to_fetch(target, size) if size is not None and places else None
         plans.append(
             Download(
                 product=product,

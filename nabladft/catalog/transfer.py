@@ -168,7 +168,6 @@ class Transfer:
         while view:
             n_written = os.pwrite(self._descriptor, view, position)
             view, position = view[n_written:], position + n_written
-        self._advance(len(chunk))
 
     def _fetch_parts(self) -> None:
         me = threading.get_ident()
@@ -195,6 +194,7 @@ class Transfer:
             with self._lock:
                 self._in_flight[me] = (start, position + len(chunk))
                 self.n_fetched += len(chunk)
+            self._advance(len(chunk))
 
         remote = self._remote
         while (position := self._in_flight[me][1]) < stop:
@@ -230,6 +230,7 @@ class Transfer:
                         self.n_fetched += len(fresh)
                         self._complete = max(self._complete, there)
                         self._progress.notify_all()
+                    self._advance(len(fresh))
 
         while True:
             try:

@@ -136,6 +136,8 @@ def _print_plans(plans: list[Download]) -> None:
         total += missing or 0
         if plan.target.exists():
             state = "there already"
+        elif not plan.locations:
+            state = "no address is known, see `nabladft info`"
         elif missing is None:
             state = "size unknown"
         else:
