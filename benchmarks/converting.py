@@ -186,7 +186,7 @@ def write_energies(path: Path, n_rows: int) -> Path:
             )
             for sql in (
                 "INSERT INTO species SELECT Z, n, ? FROM species WHERE id = ?",
-                "INSERT INTO text_key_values SELECT key, value, ? FROM text_key_values WHERE id = ?",
+                "INSERT INTO text_key_values SELECT key, value, ? FROM text_key_values WHERE id=?",
             ):
                 connection.execute(sql, (number, like))
             for key, value in ids.items():

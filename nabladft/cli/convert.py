@@ -93,6 +93,14 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse does not exp
     more = parser.add_argument_group("more labels, joined by id")
     more.add_argument("--join", nargs="+", default=[], metavar="SOURCE", help="other sources")
     more.add_argument("--summary", metavar="FILE", help="the published table of properties")
+    more.add_argument(
+        "--summary-unit",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="FIELD=UNIT",
+        help="unit of a field of the table that nothing here can settle, as in dipole=debye",
+    )
     how = parser.add_argument_group("how")
     how.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: 1)")
     how.add_argument(
@@ -118,7 +126,12 @@ def run(args: argparse.Namespace) -> int:
         licence=args.licence,
         limit=args.limit,
     )
-    source = SourceReference.of(args.source, joined=args.join, summary=args.summary)
+    source = SourceReference.of(
+        args.source,
+        joined=args.join,
+        summary=args.summary,
+        summary_units=dict(_unit(text) for text in args.summary_unit),
+    )
     keys = _keys(args)
     started = time.perf_counter()
     if chosen == "store":
@@ -179,6 +192,14 @@ def _bound(text: str) -> tuple[str, float]:
         raise ConfigError(message) from None
 
 
+def _unit(text: str) -> tuple[str, str]:
+    name, _, unit = text.partition("=")
+    if not unit:
+        message = f"--summary-unit must be FIELD=UNIT, as in dipole=debye, got {text!r}."
+        raise ConfigError(message)
+    return name, unit
+
+
 def _keys(args: argparse.Namespace) -> NDArray[np.int64] | None:
     if args.ids is not None and args.split is not None:
         message = "Give --ids or --split, not both."
@@ -237,6 +258,8 @@ def _tell(report: ConversionReport, seconds: float) -> None:
             f"{report.target}: {report.n_conformations} conformations, {size} "
             f"({report.n_now} in {seconds:.1f} s, {report.n_now / seconds:,.0f}/s)"
         )
+    for name, reason in report.details.get("summary_left_out", {}).items():
+        print(f"{name} of the summary is left out: {reason}", file=sys.stderr)
     if report.bad:
         print(f"{len(report.bad)} rows were left out:", file=sys.stderr)
         for row in report.bad[:_SHOWN]:
@@ -266,6 +289,7 @@ class _Bars:
 
     def __init__(self) -> None:
         self._index: Any = None
+        self._indexed: str | None = None
 
     @contextmanager
     def converting(self, progress: Progress) -> Iterator[Any]:
@@ -280,7 +304,8 @@ class _Bars:
             yield bar
 
     def indexing(self, what: str, n_done: int, n_total: int) -> None:
-        if self._index is None or self._index.desc != what:
+        if self._indexed != what:
+            self._indexed = what
             self._index = tqdm(total=n_total, desc=what, unit_scale=True, disable=None)
         self._index.update(n_done - self._index.n)
         if n_done >= n_total:

@@ -56,6 +56,9 @@ if TYPE_CHECKING:
 #: Free space wanted beyond the estimate, as a share of it: it is an estimate.
 _SPARE: Final = 0.1
 
+#: Conformations from which on it pays to start processes for the index.
+_MANY: Final = 50_000
+
 #: Bad rows named in a message; all are in the report.
 _SHOWN: Final = 3
 
@@ -273,7 +276,7 @@ class _Work:
         details = {**self.manifest.details, "conversion": conversion}
         manifest = staging.assemble(
             replace(self.manifest, details=details),
-            processes=self.workers,
+            processes=self.workers if len(plan.rows) > _MANY else 1,
             progress=watcher.indexing,
         )
         return ConversionReport(

@@ -217,12 +217,22 @@ class JoinedSource(ConformationSource):
 
 
 def join_sources(
-    base: ConformationSource, others: Sequence[ConformationSource], summary: str | None
+    base: ConformationSource,
+    others: Sequence[ConformationSource],
+    summary: str | None,
+    *,
+    units: Mapping[str, str] | None = None,
 ) -> ConformationSource:
     """Join labels of other sources, and of a table of properties, by id.
+
+    Args:
+        base: Decides records and geometries.
+        others: Sources of more labels.
+        summary: Path of a published table of properties, or None.
+        units: Of fields of the table, where the user vouches for them.
 
     Raises:
         InputError: They do not fit together.
     """
     joined = JoinedSource(base, others) if others else base
-    return joined if summary is None else SummarySource(joined, summary)
+    return joined if summary is None else SummarySource(joined, summary, units=units)

@@ -19,7 +19,7 @@ from nabladft.storage.opening import open_source
 from nabladft.storage.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from nabladft.storage.source import ConformationSource
 
@@ -38,11 +38,13 @@ class SourceReference:
         location: Absolute path, or a name or address as it was given.
         joined: Sources whose labels are added by id.
         summary: Table of properties that are added by id.
+        summary_units: Units of its fields where the user vouches for them, as (field, unit).
     """
 
     location: str
     joined: tuple[str, ...] = ()
     summary: str | None = None
+    summary_units: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def of(
@@ -51,12 +53,14 @@ class SourceReference:
         *,
         joined: Sequence[str | Path] = (),
         summary: str | Path | None = None,
+        summary_units: Mapping[str, str] | None = None,
     ) -> SourceReference:
         """Make paths absolute: a worker may stand in another folder."""
         return cls(
             _absolute(location),
             tuple(_absolute(place) for place in joined),
             None if summary is None else _absolute(summary),
+            tuple(sorted((summary_units or {}).items())),
         )
 
     def open(self) -> ConformationSource:
@@ -71,7 +75,8 @@ class SourceReference:
             return source
         from nabladft.conversion.joining import join_sources  # noqa: PLC0415 - it imports this
 
-        return join_sources(source, [open_source(place) for place in self.joined], self.summary)
+        others = [open_source(place) for place in self.joined]
+        return join_sources(source, others, self.summary, units=dict(self.summary_units))
 
 
 def _absolute(location: str | Path) -> str:
@@ -121,6 +126,7 @@ def identify_reference(reference: SourceReference, source: ConformationSource) -
     if reference.summary is not None:
         path = Path(reference.summary)
         known["summary"] = {"file": path.name} | identify_file(path)
+        known["summary"]["units_given"] = dict(reference.summary_units)
     return known
 
 
