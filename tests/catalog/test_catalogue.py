@@ -12,6 +12,7 @@ from nabladft.chemistry.units import convert
 from nabladft.errors import CatalogueError, UnknownNameError
 from nabladft.fields import FIELDS
 from nabladft.resources import embedded_datasets
+from nabladft.storage.formats.summary_table import FIELD_COLUMNS
 from nabladft.storage.opening import open_source
 
 SCHEMA = json.loads(PACKAGED.with_name("schema.json").read_text())
@@ -93,6 +94,15 @@ def test_fields_are_those_of_the_package_and_units_convert(packaged):
                 assert field.unit_here == FIELDS[field.becomes].unit, field
                 if field.unit != "?":
                     assert convert(1.0, source=field.unit, target=field.unit_here) > 0
+
+
+def test_the_summary_is_read_as_the_catalogue_says(packaged):
+    said = {}
+    for field in packaged.get("summary/properties").fields:
+        if field.becomes in FIELDS:
+            said.setdefault(field.becomes, []).append(field.column)
+
+    assert {name: tuple(columns) for name, columns in said.items()} == FIELD_COLUMNS
 
 
 def test_everything_published_says_licence_and_where_it_is_unknown_why(packaged):
