@@ -8,10 +8,15 @@ wrong without it.
 
 from __future__ import annotations
 
+import io
+from array import array
+from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+import apsw
 import numpy as np
 
 from nabladft.chemistry.units import convert
@@ -35,6 +40,12 @@ _ID_NAMES: Final = {
     "conformation_id": ("conformation_id",),
 }
 
+
+#: Files with at most this many frames are kept in memory once read.
+_KEPT: Final = 4096
+
+#: Frames read at once where all are gone through.
+_STEP: Final = 256
 
 #: Labels that ASE itself knows, in its units.
 _ASE_UNITS: Final = {"energy": "eV", "forces": "eV/angstrom"}
@@ -81,12 +92,25 @@ def declared_units(metadata: Mapping[str, Any]) -> dict[str, str]:
     return {"positions": _SCHNETPACK_UNITS.get(str(length), str(length)), **properties}
 
 
+@dataclass(frozen=True, eq=False)
+class _Index:
+    """What is kept of a file that was gone through."""
+
+    places: IntArray  # (n,): byte at which a frame of text begins, or id of a row
+    keys: IntArray  # (n, 2)
+    n_atoms: IntArray  # (n,)
+    held: frozenset[str]  # labels that every frame has
+    kept: list[Conformation]  # all frames of a small file, none of a large one
+
+
 class AseSource(ConformationSource):
     """The geometries of an extended xyz file or an ASE database, with energies and forces if held.
 
     A frame without ``molecule_id`` (or ``moses_id``) is a molecule of its own, numbered from 0 in
-    the order of the file; one without ``conformation_id`` gets the next number of its molecule. The
-    file is read whole at first use.
+    the order of the file; one without ``conformation_id`` gets the next number of its molecule.
+
+    At first use the file is gone through once, frame by frame, and each frame checked. What stays
+    in memory is where each frame is, and the frames themselves of small files only.
 
     Attributes:
         path: The file.
@@ -110,37 +134,38 @@ class AseSource(ConformationSource):
             FormatError: The file is empty, damaged, or not about molecules.
         """
         kind = "extended xyz" if self.format == "extxyz" else "ASE database"
-        held = set.intersection(*(set(record.fields) for record in self._records))
         return SourceInfo(
             name=self.path.stem,
-            fields=ordered(tuple(held)),
+            fields=ordered(tuple(self._index.held)),
             details={"format": kind},
             location=self.path,
         )
 
     def __len__(self) -> int:
         """Number of frames."""
-        return len(self._records)
+        return len(self._index.places)
 
-    @cached_property
+    @property
     def keys(self) -> IntArray:
         """Pairs (molecule_id, conformation_id), shape (n, 2)."""
-        return np.array([record.key for record in self._records], dtype=np.int64)
+        return self._index.keys
 
-    @cached_property
+    @property
     def n_atoms(self) -> IntArray:
         """Number of atoms of all frames, shape (n,)."""
-        return np.array([record.n_atoms for record in self._records], dtype=np.int64)
+        return self._index.n_atoms
 
     @cached_property
     def data_hash(self) -> str:
         """SHA-256 (hex) that identifies the contents, whatever their order."""
-        fields = self.info.fields
-        texts = Texts(
-            smiles=[record.smiles for record in self._records],
-            geometry_origin=[record.geometry_origin for record in self._records],
-        )
-        total = content_sum(flatten(self._records, fields), texts, fields)
+        fields, total = self.info.fields, 0
+        for start in range(0, len(self), _STEP):
+            records = self.read(range(start, min(start + _STEP, len(self))), fields=fields)
+            texts = Texts(
+                smiles=[record.smiles for record in records],
+                geometry_origin=[record.geometry_origin for record in records],
+            )
+            total += content_sum(flatten(records, fields), texts, fields)
         return data_hash(total % MODULUS, len(self))
 
     def read(
@@ -160,13 +185,19 @@ class AseSource(ConformationSource):
         """
         wanted = self.check_fields(fields)
         blank = {name: None for name in LABEL_FIELDS if name not in wanted}
-        return [self._records[row].replace(**blank) for row in self.check_rows(indices)]
+        rows = self.check_rows(indices).tolist()
+        kept = self._index.kept
+        found = [kept[row] for row in rows] if kept else list(self._read_frames(rows))
+        return [record.replace(**blank) for record in found]
 
     @cached_property
-    def _records(self) -> list[Conformation]:
-        records: list[Conformation] = []
+    def _index(self) -> _Index:
+        """Go through the file once: check every frame and note where it is."""
+        places, keys, counts = array("q"), array("q"), array("q")
+        held: set[str] | None = None
+        kept: list[Conformation] = []
         seen: dict[int, set[int]] = {}
-        for row, (atoms, known) in enumerate(self._frames()):
+        for row, (place, atoms, known) in enumerate(self._frames()):
             molecule_id = self._id(row, known, "molecule_id", row)
             others = seen.setdefault(molecule_id, set())
             conformation_id = self._id(row, known, "conformation_id", len(others))
@@ -177,39 +208,102 @@ class AseSource(ConformationSource):
                     "earlier frame has",
                 )
             others.add(conformation_id)
-            records.append(self._record(row, (molecule_id, conformation_id), atoms, known))
-        if not records:
+            record = self._record(row, (molecule_id, conformation_id), atoms, known)
+            places.append(place)
+            keys.extend(record.key)
+            counts.append(record.n_atoms)
+            held = set(record.fields) if held is None else held & set(record.fields)
+            if row < _KEPT:
+                kept.append(record)
+        if held is None:
             message = f"{self.path} holds no geometries."
             raise FormatError(message)
-        return records
+        return _Index(
+            places=np.array(places, dtype=np.int64),
+            keys=np.array(keys, dtype=np.int64).reshape(-1, 2),
+            n_atoms=np.array(counts, dtype=np.int64),
+            held=frozenset(held),
+            kept=kept if len(places) <= _KEPT else [],
+        )
 
-    def _frames(self) -> Iterator[tuple[Any, dict[str, Any]]]:
-        """Read (atoms, what is known of them) with ASE, whose errors are of any kind."""
-        import ase.db  # noqa: PLC0415 - slow to import
-        import ase.io  # noqa: PLC0415
+    def _read_frames(self, rows: Sequence[int]) -> Iterator[Conformation]:
+        places = self._index.places[rows].tolist()
+        for row, (_, atoms, known) in zip(rows, self._frames(places, rows), strict=True):
+            molecule_id, conformation_id = self._index.keys[row].tolist()
+            yield self._record(row, (molecule_id, conformation_id), atoms, known)
 
+    def _frames(
+        self, places: Sequence[int] | None = None, rows: Sequence[int] | None = None
+    ) -> Iterator[tuple[int, Any, dict[str, Any]]]:
+        """Give (place, atoms, what is known of them) of the frames at some places, or of all.
+
+        ASE reads each frame, and its errors are of any kind.
+        """
+        found = self._xyz_frames(places) if self.format == "extxyz" else self._db_frames(places)
         row = 0
+        while True:
+            try:
+                frame = next(found, None)
+            except NablaDFTError:
+                raise
+            except Exception as error:
+                number = row if rows is None else rows[row]
+                message = (
+                    f"{self.path}, frame {number} (counting from 0), cannot be read as "
+                    f"{self.format}: {type(error).__name__}: {error}. Correct or leave out this "
+                    "frame."
+                )
+                raise FormatError(message) from error
+            if frame is None:
+                return
+            yield frame
+            row += 1
+
+    def _xyz_frames(
+        self, places: Sequence[int] | None
+    ) -> Iterator[tuple[int, Any, dict[str, Any]]]:
+        """Cut the text into frames: the number of atoms, a comment, a line for each atom."""
+        import ase.io  # noqa: PLC0415 - slow to import
+
+        with self.path.open("rb") as file:
+            wanted = iter(places) if places is not None else None
+            while True:
+                if wanted is not None:
+                    place = next(wanted, None)
+                    if place is None:
+                        return
+                    file.seek(place)
+                else:
+                    place = file.tell()
+                first = file.readline()
+                if not first:
+                    return
+                if not first.strip():
+                    continue
+                lines = [first, *islice(file, int(first) + 1)]
+                text = io.StringIO(b"".join(lines).decode())
+                atoms: Any = ase.io.read(text, format="extxyz")
+                yield place, atoms, atoms.info | atoms.arrays
+
+    def _db_frames(self, places: Sequence[int] | None) -> Iterator[tuple[int, Any, dict[str, Any]]]:
+        import ase.db  # noqa: PLC0415 - slow to import
+
+        connect: Any = ase.db.connect  # untyped
+        with connect(str(self.path), type="db", use_lock_file=False) as database:
+            metadata = database.metadata
+            declared = {key: metadata[key] for key in _DECLARATIONS if key in metadata}
+            # Row by row: a selection of all rows would hold them all.
+            for place in self._db_ids() if places is None else places:
+                found = database.get(id=place)
+                yield place, found.toatoms(), found.data | found.key_value_pairs | declared
+
+    def _db_ids(self) -> list[int]:
+        connection = apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READONLY)
         try:
-            if self.format == "extxyz":
-                for atoms in ase.io.iread(self.path, index=":", format="extxyz"):
-                    yield atoms, atoms.info | atoms.arrays
-                    row += 1
-            else:
-                connect: Any = ase.db.connect  # untyped
-                with connect(str(self.path), type="db", use_lock_file=False) as database:
-                    metadata = database.metadata
-                    declared = {k: metadata[k] for k in _DECLARATIONS if k in metadata}
-                    for found in database.select(sort="id"):
-                        yield found.toatoms(), found.data | found.key_value_pairs | declared
-                        row += 1
-        except NablaDFTError:
-            raise
-        except Exception as error:
-            message = (
-                f"{self.path}, frame {row} (counting from 0), cannot be read as {self.format}: "
-                f"{type(error).__name__}: {error}. Correct or leave out this frame."
-            )
-            raise FormatError(message) from error
+            found = connection.execute("SELECT id FROM systems ORDER BY id")
+            return [number for (number,) in found]
+        finally:
+            connection.close()
 
     def _record(
         self,

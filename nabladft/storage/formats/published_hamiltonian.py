@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 import numpy as np
 
 from nabladft.chemistry.basis import DEF2_SVP
+from nabladft.chemistry.core_hamiltonian import core_hamiltonian_matrix
 from nabladft.chemistry.elements import symbol_of
+from nabladft.chemistry.hamiltonian_order import order_of_hamiltonians
 from nabladft.chemistry.orbital_detection import detect_orbital_order
 from nabladft.chemistry.packing import pack_lower, unpack_lower
 from nabladft.errors import FormatError, OrbitalOrderError
@@ -43,6 +45,14 @@ _COLUMNS: Final = {"forces": "F", "hamiltonian": "H", "overlap": "S", "core_hami
 
 #: Columns that some files hold as zeros instead of leaving them empty.
 _SOMETIMES_ZERO: Final = ("F", "C")
+
+#: Rows whose matrices are looked at where there is no overlap.
+_MATRICES_LOOKED_AT: Final = 4
+
+#: Hartree: all levels of the lightest element below this are no Fock matrix; and how close the
+#: diagonal of a core Hamiltonian of thousands of hartree is in float32.
+_DEEP: Final = -3.0
+_CORE_TOLERANCE: Final = 1e-2
 
 #: Rows looked at to find out which columns are filled and what kind of energy they hold.
 _SAMPLE: Final = 32
@@ -71,8 +81,7 @@ class PublishedHamiltonianSource(SqliteSource):
             FormatError: The file is empty or damaged, or is in another basis set.
             OrbitalOrderError: The overlap matrix fits no known orbital order.
         """
-        order = self._orbital_order
-        checked = "overlap recomputed" if "overlap" in self._stored else "as documented, unchecked"
+        order, evidence = self._orbital_order
         return SourceInfo(
             name=self.path.stem,
             fields=ordered((*self._stored, *self.derived_fields)),
@@ -85,7 +94,8 @@ class PublishedHamiltonianSource(SqliteSource):
                 "derived_fields": self.derived_fields,
                 "program": "Psi4 1.5",
                 "precision": "float32",
-                "orbital_order_from": checked,
+                "orbital_order_from": evidence,
+                "matrix_in_column_H": self._matrix_in_h,
                 "columns_of_zeros": self._zero_columns,
                 "energy_in_file": next((n for n in self._stored if n.endswith("energy")), None),
             },
@@ -143,7 +153,7 @@ class PublishedHamiltonianSource(SqliteSource):
             FormatError: A row is damaged, lacks a label, or holds a value that is not finite.
         """
         ids = self.ids[rows].tolist()
-        columns = ", ".join(["Z", "R", *(_COLUMNS.get(name, "E") for name in fields)])
+        columns = ", ".join(["Z", "R", *(self._columns.get(name, "E") for name in fields)])
         sized = [name for name in fields if FIELDS[name].symmetric]
         numbers, positions, orbitals = [], [], []
         labels: dict[str, list[Any]] = {name: [] for name in fields}
@@ -216,7 +226,11 @@ class PublishedHamiltonianSource(SqliteSource):
             raise FormatError(message)
         self._check_basis_set()
         rows = self._sampled
-        held = [name for name in _COLUMNS if all(row[name] == "filled" for row in rows)]
+        held = [
+            name
+            for name, column in self._columns.items()
+            if all(row[column] == "filled" for row in rows)
+        ]
         energies = [row["energy"] for row in rows]
         if None not in energies:
             with self.place():
@@ -228,8 +242,8 @@ class PublishedHamiltonianSource(SqliteSource):
         """Columns that converters filled with zeros, because nothing was there."""
         return tuple(
             column
-            for name, column in _COLUMNS.items()
-            if all(row[name] == "zeros" for row in self._sampled)
+            for column in _COLUMNS.values()
+            if all(row[column] == "zeros" for row in self._sampled)
         )
 
     @cached_property
@@ -250,27 +264,76 @@ class PublishedHamiltonianSource(SqliteSource):
         found = self.query_rows(", ".join(["Z", "E", *states]), sample)
         return [
             {"atoms": self._atoms(number, row[0]), "energy": row[1]}
-            | dict(zip(_COLUMNS, row[2:], strict=True))
+            | dict(zip(_COLUMNS.values(), row[2:], strict=True))
             for number, row in zip(sample, found, strict=True)
         ]
 
     @cached_property
-    def _orbital_order(self) -> str:
-        """The order of the first row whose overlap tells; as documented when there is none."""
+    def _columns(self) -> dict[str, str]:
+        """Column of each label of this file."""
+        if self._matrix_in_h == "hamiltonian":
+            return _COLUMNS
+        return {"forces": "F", "overlap": "S", "core_hamiltonian": "H"}
+
+    @cached_property
+    def _matrix_in_h(self) -> str:
+        """What is in column H: the Fock matrix, or, as told of the first version, the core part.
+
+        Electrons screen the nuclei, so the levels of hydrogen in a Fock matrix are around zero, and
+        tens of hartree deeper in a core Hamiltonian. Where they are deep, it is recomputed.
+        """
+        ids = self.ids[:1].tolist()
+        for number, (z, r, h) in zip(ids, self.query_rows("Z, R, H", ids), strict=True):
+            if h is None:
+                break
+            atoms = self._atoms(number, z)
+            n = DEF2_SVP.n_orbitals(atoms)
+            matrix = self._blob(number, "H", h, (n, n))
+            owner = np.repeat(atoms, DEF2_SVP.orbitals_per_atom(atoms))
+            levels = np.diag(matrix)[owner == owner.min()]
+            if levels.max() > _DEEP:
+                return "hamiltonian"
+            core = core_hamiltonian_matrix(atoms, self._blob(number, "R", r, (len(atoms), 3)))
+            # Sorted, the diagonal does not depend on the order of the orbitals.
+            gap = np.abs(np.sort(np.diag(core)) - np.sort(np.diag(matrix))).max()
+            return "core_hamiltonian" if gap < _CORE_TOLERANCE else "hamiltonian"
+        return "hamiltonian"
+
+    @cached_property
+    def _orbital_order(self) -> tuple[str, str]:
+        """The order of the orbitals, and where it is known from.
+
+        By the overlap of the first row that tells; without an overlap by the Hamiltonians.
+        """
+        rows = [np.array([row]) for row in range(min(len(self), _SAMPLE))]
         if "overlap" not in self._stored:
-            return "ascending"
+            return self._order_of_hamiltonians(rows[:_MATRICES_LOOKED_AT])
         reason: OrbitalOrderError | None = None
-        for row in range(min(len(self), _SAMPLE)):
-            flat = self.read_stored(np.array([row]), ["overlap"])
+        for row in rows:
+            flat = self.read_stored(row, ["overlap"])
             try:
                 with self.place():
-                    return detect_orbital_order(
+                    order = detect_orbital_order(
                         unpack_lower(flat.values["overlap"]), flat.atomic_numbers, flat.positions
                     )
             except OrbitalOrderError as error:
                 reason = reason or error
+            else:
+                return order, "overlap recomputed"
         assert reason is not None
         raise reason
+
+    def _order_of_hamiltonians(self, rows: list[IntArray]) -> tuple[str, str]:
+        if "hamiltonian" in self._stored:
+            flat = [self.read_stored(row, ["hamiltonian"]) for row in rows]
+            order = order_of_hamiltonians(
+                [unpack_lower(one.values["hamiltonian"]) for one in flat],
+                [one.atomic_numbers for one in flat],
+                [one.positions for one in flat],
+            )
+            if order is not None:
+                return order, "Hamiltonians correlated with the recomputed overlap"
+        return "ascending", "as documented, unchecked"
 
     def _check_basis_set(self) -> None:
         for number, blob in self.query("SELECT Z, orbitals FROM basisset"):
@@ -316,7 +379,7 @@ class PublishedHamiltonianSource(SqliteSource):
                 self.refuse(number, "has no energy (E), which other rows have")
             return value
         shape = FIELDS[name].shape_for(n_atoms=n_atoms, n_orbitals=n_orbitals)
-        array = self._blob(number, _COLUMNS[name], value, shape)
+        array = self._blob(number, self._columns[name], value, shape)
         if not FIELDS[name].symmetric:
             return array
         gap = float(np.abs(array - array.T).max())

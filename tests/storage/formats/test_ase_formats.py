@@ -7,7 +7,9 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from nabladft.chemistry.units import BOHR_IN_ANGSTROM, HARTREE_IN_EV
 from nabladft.errors import FormatError, MissingFieldError
+from nabladft.storage.formats import ase_formats
 from nabladft.storage.formats.ase_formats import AseSource
+from tests.storage.published_files import execute
 
 
 def water(*, labels=True, **info):
@@ -120,3 +122,59 @@ def test_broken_text_is_refused_with_its_frame(tmp_path, text, match):
 
     with pytest.raises(FormatError, match=rf"broken\.xyz, {match}"):
         len(AseSource(path, format="extxyz"))
+
+
+@pytest.mark.parametrize("write", [xyz_file, db_file])
+def test_large_file_is_read_frame_by_frame(tmp_path, write, monkeypatch):
+    frames = [water(molecule_id=9 - k, smiles="O" * (k + 1)) for k in range(6)]
+    small = write(tmp_path / "small", frames)
+    whole = list(small)
+    monkeypatch.setattr(ase_formats, "_KEPT", 3)
+    source = AseSource(small.path, format=small.format)
+
+    assert source._index.kept == []
+    assert source.keys.tolist() == [[9 - k, 0] for k in range(6)]
+    assert source.n_atoms.tolist() == [3] * 6
+    assert source.data_hash == small.data_hash
+    for record, row in zip(source.read([4, 0, 0, -1]), (4, 0, 0, 5), strict=True):
+        assert record.key == whole[row].key
+        assert record.smiles == whole[row].smiles
+        assert record.energy == whole[row].energy
+        np.testing.assert_array_equal(record.forces, whole[row].forces)
+
+
+@pytest.mark.parametrize("write", [xyz_file, db_file])
+def test_file_that_changes_while_it_is_read_is_refused(tmp_path, write, monkeypatch):
+    monkeypatch.setattr(ase_formats, "_KEPT", 0)
+    source = write(tmp_path / "file", [water(), water(), water()])
+    assert len(source) == 3
+    if source.format == "db":
+        execute(source.path, "DELETE FROM systems WHERE id = 3")
+    else:
+        whole = source.path.read_bytes()
+        source.path.write_bytes(whole[: len(whole) - 30])
+
+    with pytest.raises(FormatError, match=r"frame 2 .*cannot be read as"):
+        source.read([0, 2])
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("2\n\nH 0 0 0\nH 0 0 0.74\nthree\n\n", "frame 1 .*cannot be read as extxyz: ValueError"),
+        ("", "holds no geometries"),
+    ],
+)
+def test_text_that_is_no_xyz_is_refused(tmp_path, text, match):
+    path = tmp_path / "broken.xyz"
+    path.write_text(text)
+
+    with pytest.raises(FormatError, match=match):
+        len(AseSource(path, format="extxyz"))
+
+
+def test_blank_lines_between_frames_are_passed_over(tmp_path):
+    path = tmp_path / "x.xyz"
+    path.write_text("1\n\nH 0 0 0\n\n1\n\nHe 0 0 0\n\n\n")
+
+    assert [record.formula for record in AseSource(path, format="extxyz")] == ["H", "He"]

@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 
+import nabladft
+from nabladft.chemistry.core_hamiltonian import core_hamiltonian_matrix
 from nabladft.chemistry.elements import isolated_atoms_energy
 from nabladft.chemistry.orbitals import reorder_orbitals
 from nabladft.chemistry.overlap import overlap_matrix
@@ -254,3 +256,45 @@ def test_elements_are_those_of_the_rows_where_the_file_lists_none(hamiltonian_fi
     execute(hamiltonian_file, "DELETE FROM nuclear_charges")
 
     assert "formation_energy" in PublishedHamiltonianSource(hamiltonian_file).info.fields
+
+
+@pytest.fixture(scope="module")
+def real():
+    """Three small conformations of the embedded data."""
+    nano = nabladft.open("nano")
+    smallest = np.argsort(nano.n_atoms, kind="stable")[:9:3]
+    return [record.replace(orbital_energies=None) for record in nano.read(smallest)]
+
+
+@pytest.mark.parametrize("order", ["ascending", "psi4"])
+def test_order_without_an_overlap_is_found_from_real_hamiltonians(tmp_path, real, order):
+    records = [
+        record.replace(
+            orbital_order=order,
+            hamiltonian=reorder_orbitals(
+                record.hamiltonian, record.atomic_numbers, source="ascending", target=order
+            ),
+        )
+        for record in real
+    ]
+    path = write_hamiltonian_file(tmp_path / "x.db", records)
+
+    info = PublishedHamiltonianSource(path).info
+
+    assert info.orbital_order == order
+    assert info.details["orbital_order_from"].startswith("Hamiltonians correlated")
+    assert info.details["matrix_in_column_H"] == "hamiltonian"
+
+
+def test_core_hamiltonians_in_column_h_are_called_by_their_name(tmp_path, real):
+    core = [core_hamiltonian_matrix(r.atomic_numbers, r.positions) for r in real]
+    records = [
+        with_overlap(r.replace(hamiltonian=h, forces=None)) for r, h in zip(real, core, strict=True)
+    ]
+    path = write_hamiltonian_file(tmp_path / "v1.db", records)
+
+    source = PublishedHamiltonianSource(path)
+
+    assert source.info.details["matrix_in_column_H"] == "core_hamiltonian"
+    assert source.info.fields == ("energy", "formation_energy", "overlap", "core_hamiltonian")
+    np.testing.assert_array_equal(source[1].core_hamiltonian, core[1].astype(np.float32))
