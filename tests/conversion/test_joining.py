@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from nabladft.conversion.converting import convert
-from nabladft.conversion.joining import JoinedSource, join_sources
+from nabladft.conversion.joining import JoinedSource, KeyFinder, join_sources
 from nabladft.conversion.settings import ConversionSettings
 from nabladft.conversion.sources import SourceReference
 from nabladft.conversion.verifying import verify
@@ -124,3 +124,13 @@ def test_a_table_that_changed_is_refused(energy_file, summary, nano_records, tmp
 
     with pytest.raises(InputError, match="is of another source: summary was"):
         convert(SourceReference.of(energy_file, summary=summary), tmp_path / "store")
+
+
+def test_keys_are_found(rng):
+    keys = rng.integers(-5, 40, size=(500, 2))
+    wanted = rng.integers(-8, 43, size=(300, 2))
+    listed = [tuple(key) for key in keys.tolist()]
+    expected = [listed.index(key) if (key := tuple(k)) in listed else -1 for k in wanted.tolist()]
+
+    assert KeyFinder(keys).find(wanted).tolist() == expected
+    assert KeyFinder(keys[:0]).find(wanted).tolist() == [-1] * 300
