@@ -134,7 +134,10 @@ def kill_many(folder: Path, *, n_runs: int, first_seed: int) -> int:
     began = time.monotonic()
     runs = []
     for seed in range(first_seed, first_seed + n_runs):
-        runs.append(one_killed_run(folder / "run", seed=seed))
+        run = one_killed_run(folder / "run", seed=seed)
+        runs.append(run)
+        if run["corrupt"] or run["restarts"] or run["beyond"]:
+            print(f"seed {seed}: {run}", flush=True)
         if len(runs) % 100 == 0:
             _print_kills(runs, time.monotonic() - began)
     if len(runs) % 100:
@@ -201,19 +204,22 @@ def one_killed_run(folder: Path, *, seed: int, pace: float = 1.0) -> dict[str, f
             mean_bytes_to_drop=chance.choice([None, 4 * part_bytes]),
             seed=seed,
         )
-        held = 0
+        held, processes = 0, []
         for moment in (*_moments(chance, pace), None):
-            sent_before = server.sent("/file.db")
-            killed = _killed(server.url("/file.db"), target, promised, part_bytes, moment)
-            server.settle()
-            sent = server.sent("/file.db") - sent_before
+            # The query says at the server which process asked; what it sends after a kill counts.
+            asked = f"/file.db?process={len(processes)}"
+            killed = _killed(server.url(asked), target, promised, part_bytes, moment)
             holds = size if target.exists() else _journalled(target)
-            counts["restarts"] += sent > size - held or holds < held
-            counts["beyond"] += sent - (holds - held) > (in_flight if killed else 0)
+            processes.append((asked, killed, held, holds))
             counts["kills"] += killed
             counts["kept"] += holds * killed
             counts["allowed"] += in_flight * killed
             held = holds
+        server.settle()
+        for asked, killed, held, holds in processes:
+            sent = server.sent(asked)
+            counts["restarts"] += sent > size - held or holds < held
+            counts["beyond"] += sent - (holds - held) > (in_flight if killed else 0)
         left = [path.name for path in folder.iterdir() if path != target]
         wrong = bool(left) or target.read_bytes() != content
         return counts | {

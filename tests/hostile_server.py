@@ -136,15 +136,17 @@ class HostileServer(ThreadingHTTPServer):
     def sent(self, path: str) -> int:
         """How many bytes have been sent, those sent twice counted twice, probes left out.
 
-        The first byte alone is asked for to see whether ranges work.
+        The first byte alone is asked for to see whether ranges work. A path with a query counts
+        what was asked for with that query; without, everything.
         """
-        with self.lock:
-            return sum(n for where, start, n in self.log if where == path and (start, n) != (0, 1))
+        return sum(n for start, n in self.ranges_sent(path) if (start, n) != (0, 1))
 
     def ranges_sent(self, path: str) -> list[tuple[int, int]]:
         """What was sent: start and number of bytes of each answer."""
         with self.lock:
-            return [(start, n) for where, start, n in self.log if where == path]
+            return [
+                (start, n) for where, start, n in self.log if path in {where, _without_query(where)}
+            ]
 
     def n_requests(self, path: str) -> int:
         """How often a path was asked for."""
@@ -198,7 +200,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, *, body):
         server: HostileServer = self.server
-        path = self.path.partition("?")[0]
+        path = _without_query(self.path)
         with server.lock:
             n_before = sum(where == path for where, _ in server.requests)
             server.requests.append((path, dict(self.headers)))
@@ -221,7 +223,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
-        self._send(resource, path, n_before, body=body)
+        self._send(resource, n_before, body=body)
 
     def _refuse(self, status, resource):
         body = resource.body if resource else b""
@@ -245,7 +247,7 @@ class _Handler(BaseHTTPRequestHandler):
         stop = int(found[2]) + 1 if found[2] else resource.size
         return int(found[1]), min(stop, resource.size)
 
-    def _send(self, resource, path, n_before, *, body):
+    def _send(self, resource, n_before, *, body):
         asked = self._asked(resource, n_before)
         if asked and asked[0] >= resource.size:
             self.send_response(416)
@@ -273,11 +275,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if body:
             with self.server.sending():
-                self._send_body(resource, path, start, stop)
+                self._send_body(resource, start, stop)
         if wrong:
             self._cut()
 
-    def _send_body(self, resource, path, start, stop):
+    def _send_body(self, resource, start, stop):
         end = stop
         if resource.hangs_after is not None:
             end = min(end, start + resource.hangs_after)
@@ -286,13 +288,13 @@ class _Handler(BaseHTTPRequestHandler):
         n_sent, began = 0, time.monotonic()
         with self.server.lock:
             entry = len(self.server.log)
-            self.server.log.append((path, start, 0))
+            self.server.log.append((self.path, start, 0))
         for piece in resource.pieces(start, end):
             for small in _cut_small(piece, resource):
                 n_sent += len(small)
                 # Counted before it is sent: the client may be killed in between.
                 with self.server.lock:
-                    self.server.log[entry] = (path, start, n_sent)
+                    self.server.log[entry] = (self.path, start, n_sent)
                 chunk = b"%x\r\n%s\r\n" % (len(small), small) if resource.chunked else small
                 try:
                     self.wfile.write(chunk)
@@ -321,6 +323,10 @@ class _Handler(BaseHTTPRequestHandler):
         with contextlib.suppress(OSError):
             self.wfile.flush()
             self.connection.shutdown(socket.SHUT_RDWR)
+
+
+def _without_query(path):
+    return path.partition("?")[0]
 
 
 def _cut_small(piece, resource):
