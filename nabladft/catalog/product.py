@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["KINDS", "Defect", "Licence", "Method", "Product", "ProductField"]
+__all__ = ["KINDS", "READABLE_KINDS", "Defect", "Licence", "Method", "Product", "ProductField"]
 
 #: What a product is, and how tables say it.
 KINDS: Final = {
@@ -28,6 +28,9 @@ KINDS: Final = {
     "splits": "indices of splits",
     "store": "store",
 }
+
+#: Kinds whose files hold records that :func:`nabladft.open` reads; of the others only bytes count.
+READABLE_KINDS: Final = frozenset({"energy", "hamiltonian", "trajectories", "store"})
 
 
 @dataclass(frozen=True, kw_only=True)

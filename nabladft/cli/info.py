@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from nabladft.catalog.catalogue import load_catalogue
 from nabladft.catalog.describing import count_text, how_to_get, product_document, size_text
 from nabladft.catalog.places import find_local
-from nabladft.catalog.product import KINDS
+from nabladft.catalog.product import KINDS, READABLE_KINDS
 from nabladft.storage.description import describe_source
 from nabladft.storage.opening import open_source
 from nabladft.storage.store import Store
@@ -58,7 +58,8 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse does not exp
 def run(args: argparse.Namespace) -> int:
     """Describe the data, on standard output."""
     product = None if Path(args.data).exists() else load_catalogue().find(args.data)
-    if product is not None and find_local(product) is None:
+    is_read = product is None or product.kind in READABLE_KINDS
+    if product is not None and (find_local(product) is None or not is_read):
         _print_card(product, as_json=args.json)
         return 0
     source = open_source(args.data)
@@ -100,15 +101,17 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _print_card(product: Product, *, as_json: bool) -> None:
-    """Say what the catalogue knows of a product that is not on this machine."""
+    """Say what the catalogue knows of a product that is not here, or has no records to read."""
     if as_json:
         document = {"name": product.name, "catalogue": product_document(product)}
         print(json.dumps(document, indent=2, ensure_ascii=False))
         return
     print(f"{product.name}: {product.what}")
     print("\n".join(_card(product)))
-    print("\nnot on this machine")
-    print("\n".join(_wrapped(how_to_get(product), hang=0)))
+    found = find_local(product)
+    print("\nnot on this machine" if found is None else "\non this machine")
+    said = how_to_get(product) if found is None else str(found)
+    print("\n".join(_wrapped(said, hang=0)))
 
 
 def _card(product: Product) -> Iterator[str]:

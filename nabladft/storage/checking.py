@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from nabladft.catalog.describing import count_text, size_text
+from nabladft.catalog.product import READABLE_KINDS
 from nabladft.catalog.verification import Verifier, expected_of
 from nabladft.errors import InputError, NablaDFTError
 from nabladft.storage.opening import open_source
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
 
 #: Bytes hashed at once.
 _CHUNK: Final = 1 << 22
-
-#: Kinds of products whose rows can be read; the others are compared by their bytes only.
-_READABLE: Final = frozenset({"energy", "hamiltonian", "trajectories", "store"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +102,7 @@ def check_data(
     checks: list[Check] = []
     if product is not None and path.is_file():
         checks += _byte_checks(path, product, quick=quick, progress=progress)
-    readable = product is None or product.kind in _READABLE
+    readable = product is None or product.kind in READABLE_KINDS
     # Reading rows out of wrong bytes would only repeat the complaint in other words.
     if readable and all(check.is_right is not False for check in checks):
         checks += _row_checks(path, product, quick=quick)

@@ -87,6 +87,17 @@ def test_a_downloaded_product_is_described_by_file_and_catalogue(run):
     assert document["catalogue"]["n_conformations"] == 12_145
 
 
+def test_a_downloaded_table_has_a_card_but_no_records(run):
+    path = local_path(load_catalogue().get("summary/properties"))
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"\x1f\x8b packed")
+
+    out = words(run("summary/properties"))
+
+    assert "DFT HOMO hartree homo_energy (hartree)" in out
+    assert out.endswith(f"on this machine {path}")
+
+
 def test_a_wrong_name_is_refused(run):
     with pytest.raises(UnknownNameError, match="Did you mean 'energy/train-tiny'"):
         run("energy/train-tny")
