@@ -27,6 +27,7 @@ VERBS = (
     "cache",
     "convert",
     "query",
+    "stats",
     "label",
     "split",
     "train",
