@@ -59,6 +59,14 @@ _PACKED: Final = {
     b"7z\xbc\xaf\x27\x1c": "7z x",
 }
 
+#: Products that are not read by themselves, and what to do with them.
+_NO_RECORDS: Final = {
+    "summary": "Join the table to records: nabladft convert SOURCE STORE --summary {}",
+    "geometries": "Unpack the archive ({}), then open its files.",
+    "wavefunctions": "Unpack the archive ({}), then open the folder with its .npy files.",
+    "splits": "Unpack the archive ({}); it holds row numbers of the databases.",
+}
+
 _READABLE: Final = (
     "Readable are: a store (a folder), a published energy, trajectory or Hamiltonian file, a file "
     "of QH9, a folder of wavefunctions, an ASE database, an extended xyz file."
@@ -119,6 +127,9 @@ def _open_product(name: str, path: Path) -> ConformationSource:
             f"{how_to_get(product)}"
         )
         raise NotDownloadedError(message)
+    if product.kind in _NO_RECORDS and found.is_file():
+        message = f"{name!r} is no file of records. {_NO_RECORDS[product.kind].format(found)}"
+        raise FormatError(message)
     return _open_folder(found) if found.is_dir() else _open_file(found)
 
 

@@ -50,13 +50,21 @@ def test_what_is_not_here_is_refused_with_command_size_and_place(data_place):
         nabladft.open("energy/train-full")
 
 
-def test_a_packed_product_says_how_to_unpack_it():
-    path = local_path(load_catalogue().get("summary/properties"))
+@pytest.mark.parametrize(
+    ("name", "match"),
+    [
+        ("summary/properties", r"nabladft convert SOURCE STORE --summary .*summary\.csv\.gz"),
+        ("geometries/conformations", r"Unpack the archive \(.*conformers_archive_v2\.tar\)"),
+        ("wavefunctions/archive-0", "then open the folder with its"),
+    ],
+)
+def test_a_product_without_records_says_what_to_do_with_it(name, match):
+    path = local_path(load_catalogue().get(name))
     path.parent.mkdir(parents=True)
-    path.write_bytes(b"\x1f\x8b packed")
+    path.write_bytes(b"packed")
 
-    with pytest.raises(FormatError, match=r"is packed. Unpack it first: gunzip"):
-        nabladft.open("summary/properties")
+    with pytest.raises(FormatError, match=match):
+        nabladft.open(name)
 
 
 def test_wrong_names_and_wrong_paths_are_told_apart():
