@@ -67,6 +67,7 @@ class Index:
 
     def _open(self, path: Path, remedy: str) -> None:
         self.path = path
+        _undo_unfinished(path)
         try:
             self.connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
         except apsw.Error as error:
@@ -143,3 +144,21 @@ class Index:
             " FROM tags ORDER BY name"
         )
         return {str(name): int(count) for name, count in self.connection.execute(query)}
+
+
+def _undo_unfinished(path: Path) -> None:
+    """Undo what a killed writer left half done, which a connection for reading only cannot.
+
+    SQLite does it at the first read. While a writer is alive its journal is its own, and nothing
+    happens.
+    """
+    if not path.with_name(f"{path.name}-journal").exists():
+        return
+    try:
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+        try:
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+        finally:
+            connection.close()
+    except apsw.Error:
+        return  # of a read-only folder; opening says what cannot be read

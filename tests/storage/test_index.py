@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import apsw
 import numpy as np
 import pytest
@@ -297,3 +300,30 @@ def test_an_index_that_cannot_be_written_costs_no_records(new_store, records, mo
     assert len(Store(store.folder)) == 12
     update_index(store.folder, read_manifest(store.folder))
     assert len(contents(store.folder)[2]) == 12
+
+
+_KILLED = """
+import os, signal, sys
+import apsw
+
+connection = apsw.Connection(sys.argv[1])
+connection.execute("PRAGMA cache_size = 2")
+connection.execute("BEGIN")
+connection.execute("UPDATE conformations SET energy = 0.0")
+connection.execute("CREATE TABLE large (content BLOB)")
+for _ in range(200):
+    connection.execute("INSERT INTO large VALUES (randomblob(4000))")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_writer_left_half_done_is_undone_by_the_next_reader(new_store, records):
+    store = new_store(records)
+    before = contents(store.folder)
+    path = store.folder / "index.sqlite"
+
+    subprocess.run([sys.executable, "-c", _KILLED, str(path)], check=False)
+
+    assert path.with_name("index.sqlite-journal").exists()
+    assert contents(store.folder) == before
+    store.verify()
