@@ -62,7 +62,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--energies", type=int, default=20_000, metavar="N", help="rows")
+    parser.add_argument("--energies", type=int, default=60_000, metavar="N", help="rows")
     parser.add_argument("--hamiltonians", type=int, default=240, metavar="N", help="rows")
     parser.add_argument("--folder", type=Path, help="where to work (default: a temporary folder)")
     parser.add_argument("--one", help=argparse.SUPPRESS)

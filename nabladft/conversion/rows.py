@@ -18,7 +18,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nabladft.chemistry.elements import SYMBOLS
-from nabladft.errors import MissingExtraError, NablaDFTError, StoreError, UnknownNameError
+from nabladft.errors import (
+    MissingExtraError,
+    NablaDFTError,
+    StoreError,
+    TransportError,
+    UnknownNameError,
+)
+from nabladft.fields import FIELDS
 from nabladft.storage.flat import FlatRecords, Texts
 from nabladft.storage.ragged import offsets_of
 
@@ -32,7 +39,7 @@ if TYPE_CHECKING:
     IntArray = NDArray[np.int64]
 
 #: Errors that are about the whole source, not about one row.
-_WHOLE_SOURCE = (StoreError, MissingExtraError, UnknownNameError)
+_WHOLE_SOURCE = (StoreError, TransportError, MissingExtraError, UnknownNameError)
 
 
 @dataclass(frozen=True)
@@ -161,10 +168,16 @@ def concatenate(flats: Sequence[FlatRecords], fields: Sequence[str]) -> FlatReco
         positions=join("positions", np.zeros((0, 3))),
         orbital_counts=join("orbital_counts", ids),
         values={
-            name: np.concatenate([flat.values[name] for flat in flats] or [np.zeros(0)])
+            name: np.concatenate([flat.values[name] for flat in flats] or [_no_values(name)])
             for name in fields
         },
     )
+
+
+def _no_values(name: str) -> NDArray[Any]:
+    field = FIELDS[name]
+    tail = () if field.symmetric else tuple(a for a in field.shape if isinstance(a, int))
+    return np.zeros((0, *tail), dtype=field.dtype)
 
 
 def _record_of(offsets: IntArray, place: int) -> int:
