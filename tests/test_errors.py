@@ -43,6 +43,16 @@ def test_an_unknown_name_is_met_with_the_nearest_one():
     assert isinstance(error, KeyError)
 
 
+def test_of_very_many_names_only_the_closest_are_listed():
+    known = [f"energy/train-{number}" for number in range(50)]
+
+    said = str(UnknownNameError("product", "energy/train-7x", known))
+
+    assert "Did you mean 'energy/train-7'? There are 50, the closest: energy/train-7, " in said
+    assert said.count("energy/train-") == 7
+    assert str(UnknownNameError("product", "!", known)) == "No product '!'. There are 50."
+
+
 def test_nothing_is_suggested_where_nothing_is_near():
     assert suggestion("xyz", ["train", "test"]) == ""
     assert suggestion("tran", ["train", "test"]) == " Did you mean 'train'?"
