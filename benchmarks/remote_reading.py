@@ -560,6 +560,7 @@ def serve(folder: Path, latency: float, counts: Any, pipe: Any) -> None:  # noqa
 
     class Quiet(ThreadingHTTPServer):
         daemon_threads = True
+        request_queue_size = 128
 
         def handle_error(self, *_: object) -> None:
             """Say nothing when a reader has enough and closes its connection."""

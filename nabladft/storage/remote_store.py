@@ -24,6 +24,7 @@ from nabladft.errors import RemoteMissingError, StoreError, TransportError
 from nabladft.storage.index import INDEX_NAME, Index
 from nabladft.storage.manifest import MANIFEST_NAME, manifest_from_json
 from nabladft.storage.remote_sqlite import RemoteDatabase
+from nabladft.storage.scattered import read_by_shard
 from nabladft.storage.shard_files import ShardFile
 from nabladft.storage.shards import Shard
 from nabladft.storage.store import Store
@@ -34,19 +35,20 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from nabladft.storage.flat import FlatRecords
     from nabladft.storage.manifest import ShardEntry
     from nabladft.storage.shard_files import ArrayLayout
 
     IntArray = NDArray[np.int64]
 
 #: Bytes at the beginning of a shard that hold most of what HDF5 needs to open it.
-_BEGINNING: Final = 16 << 10
+_BEGINNING: Final = 24 << 10
 
 #: Up to so many ids are looked up one by one in the index; of more, all ids are read.
 _FEW_KEYS: Final = 5000
 
 #: Shards opened, or ids looked up, at once.
-_THREADS: Final = 8
+_THREADS: Final = 16
 
 
 class RemoteShardFile(ShardFile):
@@ -174,6 +176,22 @@ class RemoteStore(Store):
                 connection.close()
         except (RemoteMissingError, StoreError, apsw.Error):
             return None  # it can be done without
+
+    @cached_property
+    def keys(self) -> IntArray:
+        """Pairs (molecule_id, conformation_id) of all records, shape (n, 2), in row order."""
+        with ThreadPoolExecutor(_THREADS) as threads:
+            shards = self._all_shards()
+            pairs = list(threads.map(lambda s: (s.molecule_id, s.conformation_id), shards))
+        empty = np.zeros((0, 2), dtype=np.int64)
+        return np.concatenate([empty, *(np.stack(pair, axis=1) for pair in pairs)])
+
+    def _read_scattered(
+        self, numbers: IntArray, rows: IntArray, fields: Sequence[str]
+    ) -> FlatRecords:
+        with ThreadPoolExecutor(_THREADS) as threads:
+            shards = self._shards_of(numbers.tolist())
+            return read_by_shard(shards, numbers, rows, fields, each=threads.map)
 
     def _open_shard(self, entry: ShardEntry) -> Shard:
         return Shard(Path(), entry, self.manifest, RemoteShardFile(self.url, entry))

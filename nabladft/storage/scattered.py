@@ -20,7 +20,7 @@ from nabladft.storage.flat import FlatRecords, fields_with_orbitals, values_per_
 from nabladft.storage.ragged import Rows, SingleRows, offsets_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -221,7 +221,12 @@ def _end(shard: Shard, name: str) -> int:
 
 
 def read_by_shard(
-    shards: Mapping[int, Shard], numbers: IntArray, rows: IntArray, fields: Sequence[str]
+    shards: Mapping[int, Shard],
+    numbers: IntArray,
+    rows: IntArray,
+    fields: Sequence[str],
+    *,
+    each: Callable[..., Iterable[FlatRecords]] = map,
 ) -> FlatRecords:
     """Read each shard once, and put the records in order afterwards.
 
@@ -230,6 +235,7 @@ def read_by_shard(
         numbers: Number of the shard of each record, shape (n,).
         rows: Row of each record within its shard, shape (n,).
         fields: Stored labels.
+        each: Applies a function to each shard; another ``map`` where waiting is worth threads.
 
     Raises:
         CorruptStoreError: The data cannot be unpacked.
@@ -238,10 +244,11 @@ def read_by_shard(
     order = np.argsort(numbers, kind="stable")
     sorted_numbers = numbers[order]
     bounds = np.flatnonzero(np.diff(sorted_numbers, prepend=-1, append=-1))
-    parts = [
-        shards[int(sorted_numbers[start])].read(rows[order[start:stop]], fields)
-        for start, stop in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)
-    ]
+
+    def read(start: int, stop: int) -> FlatRecords:
+        return shards[int(sorted_numbers[start])].read(rows[order[start:stop]], fields)
+
+    parts = list(each(read, bounds[:-1].tolist(), bounds[1:].tolist()))
     back = np.empty_like(order)
     back[order] = np.arange(len(order))
     return _take(_concatenate(parts, fields), back, fields)

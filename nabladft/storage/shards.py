@@ -48,6 +48,10 @@ _INDEX_NAMES: Final = ("molecule_id", "conformation_id", "atom_offsets", "orbita
 #: Data begin at multiples of this, so that memory maps are aligned.
 _ALIGNMENT: Final = 64
 
+#: HDF5 keeps its own notes together in blocks of this size, the first at the beginning of the file:
+#: a shard at a server is then opened with one request.
+_METADATA_BYTES: Final = 16384
+
 
 def build_shard(
     file: str, flat: FlatRecords, texts: Texts, manifest: Manifest
@@ -74,6 +78,7 @@ def build_shard(
         backing_store=False,
         alignment_threshold=1,
         alignment_interval=_ALIGNMENT,
+        meta_block_size=_METADATA_BYTES,
     ) as h5:
         h5.attrs["format"] = SHARD_FORMAT
         h5.attrs["format_version"] = SHARD_VERSION

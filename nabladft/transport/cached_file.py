@@ -18,6 +18,8 @@ from __future__ import annotations
 import io
 import os
 import threading
+import weakref
+from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -62,7 +64,11 @@ class Traffic:
 
 #: What all handles of this process have moved so far.
 TOTAL: Final = Traffic()
-_total_lock: Final = threading.Lock()
+
+#: All handles of this process, for what must be done after a fork.
+_files: Final = weakref.WeakSet["CachedFile"]()
+
+_locks: Final = {"total": threading.Lock()}
 
 
 class CachedFile:
@@ -187,11 +193,23 @@ class CachedFile:
         if remote is not None and self._process == os.getpid():
             remote.close()
 
+    def after_fork(self) -> None:
+        """Leave the connections to the parent, and a lock that one of its threads may have held."""
+        self._remote = None
+        self._lock = threading.Lock()
+
+    def rest(self) -> None:
+        """Give idle connections back for now; a later read makes new ones without a question."""
+        remote = self._remote
+        if remote is not None and self._process == os.getpid():
+            remote.close()
+
     @property
     def _blocks(self) -> BlockCache:
         return self._cache if self._cache is not None else default_cache()
 
     def _begin_caching(self) -> None:
+        _files.add(self)
         self._key = BlockCache.key(self._name, self.identity)
         self._blocks.describe(self._key, self.url, self.identity)
 
@@ -224,9 +242,10 @@ class CachedFile:
         with self._lock:
             self.traffic.requests += 1
             self.traffic.n_bytes += len(data)
-        with _total_lock:
+        with _locks["total"]:
             TOTAL.requests += 1
             TOTAL.n_bytes += len(data)
+        _note_use(self)
         self._blocks.put(self._key, first, data)
         return {
             n: data[(n - first) * BLOCK : (n - first + 1) * BLOCK] for n in range(first, last + 1)
@@ -321,6 +340,22 @@ def _joined(numbers: Sequence[int]) -> list[tuple[int, int]]:
     return pieces
 
 
+#: Files whose connections may stay open; a store has thousands of shards, a process 1,024 sockets.
+_MOST_OPEN: Final = 32
+
+_recent: OrderedDict[int, weakref.ref[CachedFile]] = OrderedDict()
+
+
+def _note_use(file: CachedFile) -> None:
+    """Let the files that were not used for longest give their connections back."""
+    with _locks["total"]:
+        _recent[id(file)] = weakref.ref(file)
+        _recent.move_to_end(id(file))
+        oldest = _recent.popitem(last=False)[1]() if len(_recent) > _MOST_OPEN else None
+    if oldest is not None:
+        oldest.rest()
+
+
 _executors: dict[int, ThreadPoolExecutor] = {}
 
 
@@ -331,3 +366,14 @@ def _executor() -> ThreadPoolExecutor:
         _executors.clear()
         _executors[process] = ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="nabladft-remote")
     return _executors[process]
+
+
+def _after_fork() -> None:
+    _locks["total"] = threading.Lock()
+    _recent.clear()
+    for file in _files:
+        file.after_fork()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_after_fork)

@@ -165,6 +165,20 @@ def test_without_etags_the_whole_address_tells_files_apart(server, cache, conten
     assert other.read(0, 10) == content[::-1][:10]
 
 
+def test_many_files_keep_few_connections_and_read_on(server, cache, content):
+    for number in range(40):
+        (server.folder / f"{number}.bin").write_bytes(content[number : number + 9000])
+    files = [open_file(server, cache, f"{number}.bin") for number in range(40)]
+    for file in files:
+        file.read(0, 10)
+
+    server.forget()
+    assert [file.read(8500, 8510) for file in files] == [
+        content[n + 8500 : n + 8510] for n in range(40)
+    ]
+    assert all(n > 1 for _, _, n in server.log)  # no file was asked again what it is
+
+
 def test_a_stream_is_a_file_object(server, cache, content):
     stream = CachedStream(open_file(server, cache))
 
