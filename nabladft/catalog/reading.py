@@ -230,7 +230,7 @@ class CatalogueReader:
         return product
 
     def _check_product(self, where: str, product: Product) -> None:
-        if "/" in product.file_name or product.file_name in ("", ".", ".."):
+        if set("/\\") & set(product.file_name) or product.file_name in {".", ".."}:
             self._refuse(where, f"file_name must be a plain name, got {product.file_name!r}")
         if not product.urls and not product.embedded and not product.notes:
             self._refuse(where, "has no url; if the address is unknown, say so in notes")
