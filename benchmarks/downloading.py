@@ -259,7 +259,7 @@ def _download(url: str, target: Path, promised: Expected, part_bytes: int) -> No
         expected=promised,
         connections=CONNECTIONS,
         part_bytes=part_bytes,
-        settings=TransportSettings(first_wait=0.01, longest_wait=0.05),
+        settings=TransportSettings(attempts=30, first_wait=0.01, longest_wait=0.05),
     )
 
 

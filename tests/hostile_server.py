@@ -122,7 +122,7 @@ class HostileServer(ThreadingHTTPServer):
         self.stopping = threading.Event()
         self.lock = threading.Lock()
         self.idle = threading.Condition()
-        self.n_sending = 0
+        self.n_sending = self.most_sending = 0
 
     def put(self, path: str, **behaviour) -> Resource:
         """Serve something at a path; the options are the attributes of :class:`Resource`."""
@@ -158,6 +158,7 @@ class HostileServer(ThreadingHTTPServer):
         """Count the answers that are being sent."""
         with self.idle:
             self.n_sending += 1
+            self.most_sending = max(self.most_sending, self.n_sending)
         try:
             yield
         finally:

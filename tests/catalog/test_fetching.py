@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -33,7 +34,7 @@ CONTENT = random.Random(2).randbytes(2 * MIB + 4321)
 OTHER = random.Random(3).randbytes(len(CONTENT))
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 QUICK = TransportSettings(
-    connect_timeout=0.5, read_timeout=0.3, attempts=3, first_wait=0.01, longest_wait=0.02
+    connect_timeout=2, read_timeout=0.5, attempts=3, first_wait=0.01, longest_wait=0.02
 )
 
 
@@ -66,9 +67,8 @@ def fetch(server, target, *paths, notes=None, **options):
     return fetch_file(
         [server.url(path) for path in paths or ("/a.db",)],
         target,
-        settings=QUICK,
         reporter=notes,
-        **({"part_bytes": 1 << 18} | options),
+        **({"part_bytes": 1 << 18, "settings": QUICK} | options),
     )
 
 
@@ -110,7 +110,13 @@ def interrupt_after(server, target, n_bytes, **options):
 def test_a_file_arrives_whole_whatever_the_server_does(server, target, behaviour):
     server.put("/a.db", content=CONTENT, **behaviour)
 
-    fetched = fetch(server, target, expected=Expected(size=len(CONTENT), sha256=SHA256))
+    fetched = fetch(
+        server,
+        target,
+        expected=Expected(size=len(CONTENT), sha256=SHA256),
+        # Which part meets which cut depends on the threads; many cuts in a row are no failure here.
+        settings=replace(QUICK, attempts=30, read_timeout=5),
+    )
 
     assert target.read_bytes() == CONTENT
     assert left(target) == ["a.db"]
@@ -153,13 +159,12 @@ def test_a_server_without_ranges_is_told(server, target):
     assert "whole files only: one connection" in notes.said[0]
 
 
-def test_parts_come_over_several_connections(server, target):
+def test_parts_come_over_several_connections_at_a_time(server, target):
     server.put("/a.db", content=CONTENT, bytes_per_second=1e6)
 
-    began = time.monotonic()
-    fetch(server, target, connections=8)
-    # One connection takes 2.1 s.
-    assert time.monotonic() - began < 1.5
+    fetch(server, target, connections=5)
+
+    assert 1 < server.most_sending <= 5
 
 
 def test_a_complete_file_is_not_fetched_again(server, target):
