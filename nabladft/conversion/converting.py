@@ -13,6 +13,7 @@ Example:
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -34,7 +35,14 @@ from nabladft.conversion.rows import BadRow
 from nabladft.conversion.scheduling import in_processes, in_this_process, on_cluster
 from nabladft.conversion.settings import ConversionReport, ConversionSettings, Progress, Silent
 from nabladft.conversion.sources import SourceReference, identify_reference
-from nabladft.conversion.tasks import READ_BYTES, ShardTask, TaskResult, convert_shard, result_of
+from nabladft.conversion.tasks import (
+    READ_BYTES,
+    ShardTask,
+    TaskResult,
+    convert_shard,
+    forget_source,
+    result_of,
+)
 from nabladft.errors import ConversionError, InputError, StoreError
 from nabladft.storage.index import update_index
 from nabladft.storage.manifest import MANIFEST_NAME, read_manifest
@@ -211,6 +219,7 @@ class _Work:
                     rows=plan.rows_of_shard(k),
                     read_rows=step,
                     source=self.reference,
+                    content=json.dumps(self.identity, sort_keys=True),
                     target=str(self.folder.resolve()),
                     manifest=self.manifest,
                     skip_bad=skip_bad,
@@ -227,6 +236,7 @@ class _Work:
                         view.update(result.n_rows)
                 finally:
                     results.close()
+                    forget_source()
         return self._assemble(plan, staging, done, n_now, watcher)
 
     def completed(self) -> ConversionReport:

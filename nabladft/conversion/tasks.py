@@ -42,6 +42,7 @@ class ShardTask:
         rows: Of the source, shape (n,).
         read_rows: Rows to read in one go.
         source: The source.
+        content: Identifies its content, so that a changed file is opened anew.
         target: Folder of the store.
         manifest: Of the store, without shards.
         skip_bad: Leave bad rows out; otherwise nothing is written when there is one.
@@ -51,6 +52,7 @@ class ShardTask:
     rows: IntArray
     read_rows: int
     source: SourceReference
+    content: str
     target: str
     manifest: Manifest
     skip_bad: bool
@@ -80,7 +82,7 @@ def convert_shard(task: ShardTask) -> TaskResult:
         StoreError: A value does not fit its codec, or the source is a damaged store.
         OSError: The disk is full or not writable, or the source cannot be read.
     """
-    source = _source(task.source)
+    source = _source(task.source, task.content)
     fields = task.manifest.stored_names
     flats: list[FlatRecords] = []
     smiles: list[str | None] = []
@@ -123,10 +125,15 @@ def _pieces(rows: IntArray, step: int) -> Iterator[IntArray]:
         yield rows[start : start + step]
 
 
-def _source(reference: SourceReference) -> ConformationSource:
+def forget_source() -> None:
+    """Close the source that this thread has open."""
+    _opened.__dict__.clear()
+
+
+def _source(reference: SourceReference, content: str) -> ConformationSource:
     """Open a source once per thread: connections to SQLite are not shared."""
-    if getattr(_opened, "reference", None) != reference:
+    if getattr(_opened, "which", None) != (reference, content):
         _opened.source = reference.open()
-        _opened.reference = reference
+        _opened.which = (reference, content)
     source: ConformationSource = _opened.source
     return source
