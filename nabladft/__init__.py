@@ -4,7 +4,7 @@ Example:
     >>> import nabladft
     >>> records = nabladft.open("nano")  # doctest: +SKIP
     >>> records[0].energy  # doctest: +SKIP
-    >>> nabladft.open("energy/train-tiny")[0].formation_energy  # downloaded before; doctest: +SKIP
+    >>> nabladft.open("energy/train-tiny")[0].formation_energy  # doctest: +SKIP
 """
 
 from __future__ import annotations
