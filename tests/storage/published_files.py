@@ -26,6 +26,14 @@ from nabladft.chemistry.units import PUBLISHED_BOHR_IN_ANGSTROM as ANGSTROM
 from nabladft.chemistry.units import convert
 from nabladft.storage.formats.qh9 import PYSCF_BOHR_IN_ANGSTROM
 
+
+def unsafe_connection(path):
+    """Open an SQLite file without waiting for the disk after each statement."""
+    connection = apsw.Connection(str(path))
+    connection.execute("PRAGMA synchronous = off")
+    return connection
+
+
 METADATA = {
     "_distance_unit": "Ang",
     "_property_unit_dict": {"energy": "Hartree", "forces": "Hartree/Ang"},
@@ -67,7 +75,7 @@ def write_energy_file(
 
 def write_hamiltonian_file(path, records, *, energy="energy", first_id=0):
     """Write records as float32; a label that a record lacks becomes NULL."""
-    connection = apsw.Connection(str(path))
+    connection = unsafe_connection(path)
     connection.execute(HAMILTONIAN_SCHEMA)
     elements = np.unique(np.concatenate([record.atomic_numbers for record in records]))
     connection.execute(
@@ -107,7 +115,7 @@ QH9_SCHEMA = {
 def write_qh9_file(path, records, *, kind, length=None):
     """Write records as QH9 has them; ``length`` is one bohr in the unit of length of the file."""
     length = length or (PYSCF_BOHR_IN_ANGSTROM if kind == "stable" else 1.0)
-    connection = apsw.Connection(str(path))
+    connection = unsafe_connection(path)
     connection.execute(f"CREATE TABLE data ({QH9_SCHEMA[kind]})")
     for record in records:
         matrix = reorder_orbitals(
@@ -239,6 +247,6 @@ def summary_frame(
 
 def execute(path, sql, bindings=()):
     """Change a file."""
-    connection = apsw.Connection(str(path))
+    connection = unsafe_connection(path)
     connection.execute(sql, bindings)
     connection.close()

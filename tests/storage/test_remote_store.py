@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import nabladft
+from nabladft.cli.main import main
 from nabladft.errors import (
     CorruptStoreError,
     InputError,
@@ -139,6 +140,23 @@ def test_it_works_in_workers(here, there):
     process.start()
     assert answer.get(timeout=20) == expected
     process.join()
+
+
+def test_a_public_bucket_is_read_as_a_server(server, here, monkeypatch):
+    monkeypatch.setenv("NABLADFT_S3_ENDPOINT", server.url().rstrip("/"))
+
+    store = nabladft.open("s3://demo")
+
+    np.testing.assert_array_equal(store.read_flat([3]).positions, here.read_flat([3]).positions)
+
+
+def test_info_looks_at_a_few_rows(server, capsys):
+    assert main(["info", server.url("demo")]) == 0
+    text = capsys.readouterr().out
+
+    assert server.url("demo") in text
+    assert "120" in text
+    assert "32 of them" in text
 
 
 def test_it_cannot_be_written_or_verified(there):

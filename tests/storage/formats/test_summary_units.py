@@ -5,7 +5,7 @@ import nabladft
 from nabladft.errors import InputError, UnitError
 from nabladft.storage.formats.summary_table import open_summary
 from nabladft.storage.formats.summary_units import require_unit, settle_units
-from tests.storage.published_files import summary_frame, write_energy_file
+from tests.storage.published_files import summary_frame, write_energy_file, write_hamiltonian_file
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +73,40 @@ def test_what_a_source_cannot_tell_stays_without_a_unit(table, nano, records, tm
         UnitError, match=r"unit of dipole .* is not known: .*no dipoles to tell debye"
     ):
         require_unit(settled, "dipole")
+
+
+@pytest.fixture
+def hamiltonians(tmp_path, records):
+    """A Hamiltonian file of the smallest conformations: hamiltonians(n)."""
+
+    def write(n):
+        chosen = sorted(records, key=lambda record: record.n_atoms)[:n]
+        chosen = [record.replace(forces=None) for record in chosen]
+        return nabladft.open(write_hamiltonian_file(tmp_path / f"{n}.db", chosen))
+
+    return write
+
+
+@pytest.mark.parametrize(("dipole", "orbitals"), [("e*bohr", "eV"), ("debye", "hartree")])
+def test_hamiltonians_tell_the_units_of_levels_and_dipoles(table, hamiltonians, dipole, orbitals):
+    settled = settle_units(table(dipole=dipole, orbitals=orbitals), hamiltonians(10))
+
+    assert settled["dipole"].unit == dipole
+    assert "of the Mulliken charges are" in settled["dipole"].evidence
+    assert settled["homo_energy"].unit == orbitals
+    assert "orbital energies: equal within" in settled["homo_energy"].evidence
+
+
+def test_dipoles_that_fit_no_unit_or_are_too_few_are_not_settled(table, hamiltonians):
+    def scale(frame):
+        frame[["DFT DIPOLE X", "DFT DIPOLE Y", "DFT DIPOLE Z", "DFT TOTAL DIPOLE"]] *= 20
+
+    spoiled = settle_units(table(scale), hamiltonians(10))["dipole"]
+    assert spoiled.unit is None
+    assert "which fits no unit" in spoiled.evidence
+    sparse = settle_units(table(), hamiltonians(3))["dipole"]
+    assert sparse.unit is None
+    assert "only 3 dipoles" in sparse.evidence
 
 
 def test_rotated_dipoles_settle_the_unit_as_well(table, nano):
