@@ -181,11 +181,13 @@ def _wrapped(text: str, first: str = "  ", hang: int = 2) -> list[str]:
 
 def _summary(document: Mapping[str, Any]) -> dict[str, str]:
     size = document["bytes_on_disk"]
+    looked_at = document["rows_looked_at"]
     values = {
-        "where": document["location"],
+        "where": document["location"] or document["details"].get("url"),
         "on disk": None if size is None else f"{size / 1e6:.1f} MB",
         "molecules": document["n_molecules"],
         "conformations": document["n_conformations"],
+        "looked at": None if looked_at == document["n_conformations"] else f"{looked_at} of them",
         "atoms": _spread(document["n_atoms"]),
         "orbitals in def2-SVP": _spread(document["n_orbitals_def2_svp"]),
         "elements": "  ".join(f"{symbol} {n}" for symbol, n in document["elements"].items()),

@@ -11,6 +11,7 @@ from nabladft.chemistry.basis import DEF2_SVP
 from nabladft.chemistry.elements import SYMBOLS
 from nabladft.errors import UnsupportedElementError
 from nabladft.fields import FIELDS, GEOMETRY_FIELDS
+from nabladft.storage.remote import address_of
 from nabladft.storage.store import Store
 
 if TYPE_CHECKING:
@@ -23,12 +24,16 @@ if TYPE_CHECKING:
 #: Records read at once.
 _STEP: Final = 4096
 
+#: Rows of a source at a server that are looked at.
+_AT_A_SERVER: Final = 32
+
 
 def describe_source(source: ConformationSource, *, with_hash: bool | None = None) -> dict[str, Any]:
     """Describe a source; everything in the answer can be written as JSON.
 
     Args:
-        source: Any source; its geometries are read, its labels are not.
+        source: Any source; its geometries are read, its labels are not. Of one at a server, those
+            of a few rows spread over it are (``rows_looked_at``).
         with_hash: Whether to give the data hash, which for other files than stores means reading
             everything. None: only where it is at hand.
 
@@ -39,9 +44,15 @@ def describe_source(source: ConformationSource, *, with_hash: bool | None = None
     elements: Counter[int] = Counter()
     orbitals: list[int] = []
     origins: Counter[str] = Counter()
-    for start in range(0, len(source), _STEP):
-        rows = range(start, min(start + _STEP, len(source)))
+    is_whole = address_of(source) is None
+    looked_at = np.arange(len(source))
+    if not is_whole:
+        looked_at = np.unique(np.linspace(0, len(source) - 1, _AT_A_SERVER).astype(np.int64))
+    n_atoms: list[int] = []
+    for start in range(0, len(looked_at), _STEP):
+        rows = looked_at[start : start + _STEP]
         flat = source.read_flat(rows, fields=())
+        n_atoms += np.diff(flat.atom_offsets).tolist()
         numbers, counts = np.unique(flat.atomic_numbers, return_counts=True)
         elements.update(dict(zip(numbers.tolist(), counts.tolist(), strict=True)))
         orbitals += _orbital_counts(flat.atomic_numbers, flat.atom_offsets)
@@ -51,9 +62,10 @@ def describe_source(source: ConformationSource, *, with_hash: bool | None = None
         "name": info.name,
         "location": None if info.location is None else str(info.location),
         "bytes_on_disk": None if info.location is None else _bytes_on_disk(info.location),
-        "n_molecules": len(np.unique(source.keys[:, 0])),
+        "n_molecules": len(np.unique(source.keys[:, 0])) if is_whole else None,
         "n_conformations": len(source),
-        "n_atoms": _spread(source.n_atoms.tolist()),
+        "rows_looked_at": len(looked_at),
+        "n_atoms": _spread(n_atoms),
         "n_orbitals_def2_svp": _spread(orbitals),
         "elements": {SYMBOLS[number]: elements[number] for number in sorted(elements)},
         "geometry_origins": dict(sorted(origins.items())),
