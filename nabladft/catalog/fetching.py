@@ -112,6 +112,7 @@ def fetch_file(
         KeyboardInterrupt: Passed on, after what was fetched has been recorded.
     """
     settings = settings or TransportSettings.from_environment()
+    settings = replace(settings, connections=max(settings.connections, connections))
     reporter = reporter or Reporter()
     expected = expected or Expected()
     if target.exists():
@@ -294,7 +295,13 @@ class _Job:
         if remote.size is None and expected.hashes:
             # Part sizes follow from the size, which is known only now.
             verify_file(part, expected)
-        verified = ("size", *expected.hashes)
+        sized = expected.size is not None or remote.size is not None
+        verified = ("size",) * sized + expected.hashes
+        if not verified:
+            self.reporter.say(
+                "neither server nor catalogue says its size or a hash: whether it is whole is "
+                "not known"
+            )
         if wrong and not any(mismatch.certain for mismatch in wrong):
             self._accept_uncertain(wrong, expected)
             verified = tuple(name for name in verified if name != "ETag")

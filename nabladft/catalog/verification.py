@@ -212,9 +212,9 @@ class Verifier:
             sizes = _part_sizes(size, etag, expected.etag_part_bytes)
             self._untried = sizes[_AT_ONCE:]
             # Known MD5s save reading only if nothing else needs the bytes from the start.
-            usable = known or {} if len(sizes) == 1 and not (self._sha256 or self._md5) else {}
+            usable = {} if self._sha256 or self._md5 else known or {}
             self._parts = [_PartDigests(n, usable.get(n, {})) for n in sizes[:_AT_ONCE]]
-        self.position = self._parts[0].position if self._parts else 0
+        self.position = min((parts.position for parts in self._parts), default=0)
 
     def update(self, chunk: bytes) -> None:
         """Take the next bytes."""
@@ -224,7 +224,8 @@ class Verifier:
             self._md5.update(chunk)
         for parts in self._parts:
             before = len(parts.digests)
-            parts.update(memoryview(chunk))
+            # Of other part sizes more may be known than of this one.
+            parts.update(memoryview(chunk)[parts.position - self.position :])
             if self._keep:
                 for number in range(before, len(parts.digests)):
                     self._keep(parts.part_bytes, number, parts.digests[number])

@@ -165,7 +165,7 @@ def _outcome(plan: Download, fetched: Fetched) -> str:
     kept = fetched.n_bytes - fetched.n_fetched
     before = f", {size_text(kept)} from before" if kept > 0 else ""
     checked = ", ".join(fetched.verified)
-    said = f"{checked} agree{'s' if len(fetched.verified) == 1 else ''}"
+    said = f"{checked} agree{'s' * (len(fetched.verified) == 1)}" if checked else "not checked"
     return (
         f"{name}: {size_text(fetched.n_fetched)} in {fetched.seconds:.1f} s "
         f"({size_text(int(speed))}/s){before}; {said}: {fetched.path}"

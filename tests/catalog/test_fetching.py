@@ -143,6 +143,14 @@ def test_a_folder_is_a_source(target, tmp_path):
     assert target.read_bytes() == CONTENT
 
 
+def test_a_file_of_which_nothing_is_known_is_told(server, target):
+    server.put("/a.db", content=CONTENT, ranges=False, chunked=True)
+    notes = Notes()
+
+    assert fetch(server, target, notes=notes).verified == ()
+    assert "whether it is whole is not known" in notes.said[-1]
+
+
 def test_redirects_lead_to_the_file(server, target):
     server.put("/a.db", redirect_to=server.url("/b.db"))
     server.put("/b.db", content=CONTENT, etag=s3_etag(CONTENT))

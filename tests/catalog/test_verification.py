@@ -98,6 +98,23 @@ def test_known_parts_are_not_hashed_again():
     assert verifier.mismatches() == []
 
 
+def test_known_parts_of_several_sizes_go_on_where_the_least_is_known():
+    kept = {}
+    expected = Expected(etag=s3_etag(CONTENT, 2 * MIB))
+
+    def keep(size, number, digest):
+        kept.setdefault(size, {})[number] = digest
+
+    verifier_after(expected, keep=keep)
+    first = {size: {0: numbers[0]} for size, numbers in kept.items()}
+    verifier = Verifier(len(CONTENT), expected, known=first)
+
+    assert len(kept) > 1
+    assert verifier.position == min(kept)
+    verifier.update(CONTENT[verifier.position :])
+    assert verifier.mismatches() == []
+
+
 def test_known_parts_do_not_spare_another_hash_its_bytes():
     expected = Expected(
         etag=s3_etag(CONTENT, MIB), etag_part_bytes=MIB, md5=hashlib.md5(CONTENT).hexdigest()
