@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import apsw
 import ase
@@ -36,6 +36,9 @@ from nabladft.chemistry.units import PUBLISHED_BOHR_IN_ANGSTROM
 from nabladft.conversion.converting import convert
 from nabladft.conversion.settings import ConversionSettings
 from nabladft.storage.opening import open_source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: Different molecules in a file; the rows repeat them.
 N_MOLECULES = 12
@@ -165,33 +168,45 @@ def write_energies(path: Path, n_rows: int) -> Path:
         "_property_unit_dict": {"energy": "Hartree", "forces": "Hartree/Ang"},
     }
     connection = apsw.Connection(str(path))
+    connection.execute("PRAGMA synchronous = OFF; PRAGMA journal_mode = OFF")
     names = [row[1] for row in connection.execute("PRAGMA table_info(systems)")]
-    kept = ", ".join(name for name in names if name not in {"id", "unique_id", "key_value_pairs"})
-    with connection:
+    like = list(connection.execute("SELECT * FROM systems ORDER BY id"))
+    species = [
+        list(connection.execute("SELECT Z, n FROM species WHERE id = ?", (k + 1,)))
+        for k in range(len(known))
+    ]
+    for table in ("systems", "species", "number_key_values", "text_key_values", "keys"):
+        connection.execute(f"DELETE FROM {table}")  # noqa: S608
+
+    def rows() -> Iterator[list[Any]]:
         for number in range(1, n_rows + 1):
-            like = 1 + (number - 1) % len(known)
-            ids = {"moses_id": number // CONFORMATIONS, "conformation_id": number % CONFORMATIONS}
-            pairs = json.dumps(ids | {"smiles": "C"})
-            if number <= len(known):
-                sql = "UPDATE systems SET key_value_pairs = ? WHERE id = ?"
-                connection.execute(sql, (pairs, number))
-                for key, value in ids.items():
-                    sql = "UPDATE number_key_values SET value = ? WHERE key = ? AND id = ?"
-                    connection.execute(sql, (value, key, number))
-                continue
-            connection.execute(
-                f"INSERT INTO systems (id, unique_id, key_value_pairs, {kept}) "  # noqa: S608
-                f"SELECT ?, ?, ?, {kept} FROM systems WHERE id = ?",
-                (number, f"{number:032x}", pairs, like),
-            )
-            for sql in (
-                "INSERT INTO species SELECT Z, n, ? FROM species WHERE id = ?",
-                "INSERT INTO text_key_values SELECT key, value, ? FROM text_key_values WHERE id=?",
-            ):
-                connection.execute(sql, (number, like))
-            for key, value in ids.items():
-                sql = "INSERT INTO number_key_values VALUES (?, ?, ?)"
-                connection.execute(sql, (key, value, number))
+            row = dict(zip(names, like[number % len(known)], strict=True))
+            molecule_id, conformation_id = divmod(number, CONFORMATIONS)
+            pairs = {"moses_id": molecule_id, "conformation_id": conformation_id, "smiles": "C"}
+            row |= {"id": number, "unique_id": f"{number:032x}"}
+            yield list((row | {"key_value_pairs": json.dumps(pairs)}).values())
+
+    numbers = range(1, n_rows + 1)
+    with connection:
+        marks = ", ".join("?" * len(names))
+        connection.executemany(f"INSERT INTO systems VALUES ({marks})", rows())  # noqa: S608
+        connection.executemany(
+            "INSERT INTO species VALUES (?, ?, ?)",
+            ((z, n, number) for number in numbers for z, n in species[number % len(known)]),
+        )
+        connection.executemany(
+            "INSERT INTO number_key_values VALUES (?, ?, ?)",
+            (
+                (key, value, number)
+                for number in numbers
+                for key, value in zip(
+                    ("moses_id", "conformation_id"), divmod(number, CONFORMATIONS), strict=True
+                )
+            ),
+        )
+        connection.executemany(
+            "INSERT INTO text_key_values VALUES ('smiles', 'C', ?)", ((n,) for n in numbers)
+        )
     connection.close()
     return path
 
