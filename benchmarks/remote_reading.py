@@ -491,7 +491,9 @@ class _Server:
         self._counts = counts
 
     def counts(self) -> tuple[int, int]:
-        """Give requests and bytes of bodies so far."""
+        """Give requests and bytes of bodies so far, when no answer is under way any more."""
+        while self._counts[2]:
+            time.sleep(0.001)
         return self._counts[0], self._counts[1]
 
 
@@ -503,7 +505,7 @@ class _Serving:
 
     def __enter__(self) -> _Server:
         context = multiprocessing.get_context("spawn")
-        counts = context.Array("q", [0, 0])
+        counts = context.Array("q", [0, 0, 0])
         ours, theirs = context.Pipe()
         self.process = context.Process(
             target=serve, args=(self.folder, self.latency, counts, theirs), daemon=True
@@ -524,6 +526,15 @@ def serve(folder: Path, latency: float, counts: Any, pipe: Any) -> None:  # noqa
         disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
+            with counts.get_lock():
+                counts[2] += 1
+            try:
+                self.answer()
+            finally:
+                with counts.get_lock():
+                    counts[2] -= 1
+
+        def answer(self) -> None:
             time.sleep(latency)
             path = folder / self.path.lstrip("/")
             if not path.is_file():

@@ -16,7 +16,7 @@ from nabladft.catalog.describing import size_text
 from nabladft.catalog.download import choose_products
 from nabladft.catalog.places import data_folder, find_local, locations
 from nabladft.conversion.partial import Wanted, fetch_conformations
-from nabladft.conversion.settings import ConversionSettings
+from nabladft.conversion.settings import ConversionSettings, Silent
 from nabladft.errors import InputError, RemoteMissingError
 from nabladft.splits import read_split
 from nabladft.storage.opening import open_source
@@ -127,7 +127,7 @@ def _target(given: Path | None, product: str) -> Path:
     return data_folder() / "partial" / product
 
 
-class _Bar:
+class _Bar(Silent):
     """Progress on standard error: conformations, and bytes moved; quiet without a terminal."""
 
     @contextmanager
@@ -141,14 +141,6 @@ class _Bar:
             file=sys.stderr,
         ) as bar:
             yield _WithBytes(bar)
-
-    @contextmanager
-    def verifying(self, n_rows: int) -> Iterator[Any]:
-        del n_rows
-        yield self
-
-    def update(self, n: int) -> None:
-        """Take no notice."""
 
 
 class _WithBytes:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from nabladft.storage.flat import FlatRecords
+    from nabladft.storage.flat import FlatRecords, Texts
     from nabladft.storage.manifest import ShardEntry
     from nabladft.storage.shard_files import ArrayLayout
 
@@ -185,6 +185,20 @@ class RemoteStore(Store):
             pairs = list(threads.map(lambda s: (s.molecule_id, s.conformation_id), shards))
         empty = np.zeros((0, 2), dtype=np.int64)
         return np.concatenate([empty, *(np.stack(pair, axis=1) for pair in pairs)])
+
+    def read_texts(self, indices: Sequence[int] | IntArray) -> Texts:
+        """Read SMILES and origin of the geometry; see the base class."""
+        rows = self.check_rows(indices)
+        numbers = self._first_rows.searchsorted(rows, side="right") - 1
+        shards = self._shards_of(numbers.tolist())
+        with ThreadPoolExecutor(_THREADS) as threads:
+            # Their texts are not kept, but what was fetched for them is.
+            list(
+                threads.map(
+                    lambda n: shards[n].read_texts(rows[numbers == n] - self._first_rows[n]), shards
+                )
+            )
+        return super().read_texts(rows)
 
     def _read_scattered(
         self, numbers: IntArray, rows: IntArray, fields: Sequence[str]
