@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from nabladft.catalog.verification import Expected
     from nabladft.transport.files import RemoteFile, TransportSettings
 
+#: macOS has only the one that syncs times as well.
+_sync: Final = getattr(os, "fdatasync", os.fsync)
+
 _READ: Final = 4 << 20
 #: Seconds that threads get to stop after an interruption; one may hang in a dead connection.
 _PATIENCE: Final = 3.0
@@ -129,7 +132,7 @@ class Transfer:
             with self._lock:
                 came = list(self._in_flight.values())
             if self._remote.accepts_ranges:
-                os.fdatasync(self._descriptor)
+                _sync(self._descriptor)
                 for start, position in came:
                     if position > start:
                         self._journal.record_done(start, position)
@@ -181,7 +184,7 @@ class Transfer:
             self._fetch_part(me, start, stop)
             with self._journal_lock:
                 # First the bytes, then the line that says so.
-                os.fdatasync(self._descriptor)
+                _sync(self._descriptor)
                 self._journal.record_done(start, stop)
                 with self._progress:
                     del self._in_flight[me]

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.downloading import one_killed_run
-from nabladft.catalog import fetching
+from nabladft.catalog import fetching, transfer
 from nabladft.catalog.fetching import Reporter, bytes_to_fetch, fetch_file
 from nabladft.catalog.journal import Journal
 from nabladft.catalog.transfer import Transfer
@@ -474,7 +474,7 @@ def test_a_target_that_cannot_be_is_refused(server, target, tmp_path):
 def test_nothing_is_journalled_before_it_is_synced(server, target, monkeypatch):
     server.put("/a.db", content=CONTENT)
     order = []
-    sync, record, write = os.fdatasync, Journal.record_done, Transfer._write
+    sync, record, write = transfer._sync, Journal.record_done, Transfer._write
 
     def watched_sync(descriptor):
         order.append(("sync", None))
@@ -484,11 +484,11 @@ def test_nothing_is_journalled_before_it_is_synced(server, target, monkeypatch):
         order.append(("record", (start, stop)))
         record(journal, start, stop)
 
-    def watched_write(transfer, position, chunk):
-        write(transfer, position, chunk)
+    def watched_write(self, position, chunk):
+        write(self, position, chunk)
         order.append(("write", (position, position + len(chunk))))
 
-    monkeypatch.setattr("nabladft.catalog.transfer.os.fdatasync", watched_sync)
+    monkeypatch.setattr(transfer, "_sync", watched_sync)
     monkeypatch.setattr(Journal, "record_done", watched_record)
     monkeypatch.setattr(Transfer, "_write", watched_write)
     fetch(server, target)

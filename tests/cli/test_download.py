@@ -65,6 +65,18 @@ def test_a_product_arrives_and_is_told_in_one_line(ours, capsys):
     assert err == ""
 
 
+def test_a_terminal_gets_a_bar_with_speed(ours, capsys, monkeypatch):
+    ours("a", ranges=False)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+
+    assert main(["download", "ours/a"]) == 0
+
+    err = capsys.readouterr().err
+    assert "5.02M/5.02M" in err
+    assert "B/s]" in err
+    assert "whole files only" in err
+
+
 def test_a_second_time_nothing_is_fetched(ours, server, capsys):
     ours("a")
     main(["download", "ours/a"])

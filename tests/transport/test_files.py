@@ -1,6 +1,9 @@
 """Files at a server that behaves badly: what is read is right, or the message says what is not."""
 
+import shutil
 import socket
+import ssl
+import subprocess
 
 import pytest
 
@@ -184,6 +187,50 @@ def test_a_port_that_speaks_no_tls_is_named(server):
 
     with pytest.raises(TransportError, match="TLS failed"):
         open_remote(server.url("/a.db").replace("http:", "https:"), settings=QUICK)
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is not installed; it makes the certificate")
+    path = tmp_path / "site.pem"
+    words = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -addext"
+    command = [openssl, *words.split(), "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*command, "-keyout", path, "-out", tmp_path / "crt"], check=True, stderr=-3)
+    path.write_text(path.read_text() + (tmp_path / "crt").read_text())
+    return path
+
+
+def test_a_certificate_is_checked_and_a_bundle_of_the_site_is_used(
+    server, certificate, monkeypatch
+):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.put("/a.db", content=CONTENT)
+    address = server.url("/a.db").replace("http:", "https:")
+
+    with pytest.raises(TransportError, match=r"not trusted .*set REQUESTS_CA_BUNDLE") as caught:
+        open_remote(address, settings=QUICK)
+    assert not isinstance(caught.value, ConnectionFailedError)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    with open_remote(address, settings=QUICK) as remote:
+        assert remote.read(3, 9) == CONTENT[3:9]
+
+
+def test_a_password_comes_from_netrc_and_stays_with_its_host(server, tmp_path, monkeypatch):
+    server.put("/a.db", redirect_to=f"http://localhost:{server.server_port}/b.db")
+    server.put("/b.db", content=CONTENT)
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login ada password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+
+    with open_remote(server.url("/a.db"), settings=QUICK):
+        pass
+
+    sent = {path: headers.get("Authorization") for path, headers in server.requests}
+    assert sent["/a.db"].startswith("Basic ")
+    assert sent["/b.db"] is None
 
 
 def test_a_proxy_that_cannot_be_used_is_named(server, monkeypatch):
