@@ -109,12 +109,16 @@ class RemoteDatabase:
         pages, names = self._table(table)
         n_columns = 1 + max((names.index(c) for c in columns if c in names), default=0)
         waiting: deque[tuple[list[int], list[Future[Any]]]] = deque()
-        for window, ranges in _windows(pages, ids, n_columns):
-            waiting.append((window, self.file.begin_prefetch(ranges)))
-            if len(waiting) > 1:
+        try:
+            for window, ranges in _windows(pages, ids, n_columns):
+                waiting.append((window, self.file.begin_prefetch(ranges)))
+                if len(waiting) > 1:
+                    yield from _arrived(*waiting.popleft())
+            while waiting:
                 yield from _arrived(*waiting.popleft())
-        while waiting:
-            yield from _arrived(*waiting.popleft())
+        finally:
+            for future in (future for _, futures in waiting for future in futures):
+                future.cancel()  # nobody wants the rest any more
 
     def _table(self, table: str) -> tuple[TablePages, tuple[str, ...]]:
         if table not in self._tables:

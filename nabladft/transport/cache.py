@@ -131,8 +131,8 @@ class BlockCache:
         self.limit = limit
         self._most_blocks = max(1, memory // BLOCK)
         self._blocks: OrderedDict[tuple[str, int], bytes] = OrderedDict()
-        # Of each segment file that was read: how much of it, and which blocks it has.
-        self._seen: dict[tuple[str, int], tuple[int, frozenset[int]]] = {}
+        # Of each segment file that was read: how much of it, and which blocks it has, as bits.
+        self._seen: dict[tuple[str, int], tuple[int, int]] = {}
         self._written_since_check: int | None = None
         self._lock = threading.Lock()
         _CACHES.add(self)
@@ -256,8 +256,8 @@ class BlockCache:
             size = path.stat().st_size
         except OSError:
             return {}
-        seen, present = self._seen.get((key, segment), (0, frozenset[int]()))
-        if seen == size and present.isdisjoint(wanted):
+        seen, present = self._seen.get((key, segment), (0, 0))
+        if seen == size and not any(present >> n % SEGMENT_BLOCKS & 1 for n in wanted):
             return {}
         blocks: dict[int, bytes] = {}
         with self._or_without("read"):
@@ -272,7 +272,8 @@ class BlockCache:
             except _DamagedError:
                 # What precedes the damage is good; appending after it would be of no use.
                 path.unlink(missing_ok=True)
-            self._seen[key, segment] = (len(content), frozenset(blocks))
+            present = sum(1 << n % SEGMENT_BLOCKS for n in blocks)
+            self._seen[key, segment] = (len(content), present)
         self._remember(key, blocks)
         return {number: blocks[number] for number in wanted if number in blocks}
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 import io
 import os
 import threading
+import uuid
 import weakref
 from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -64,6 +65,12 @@ class Traffic:
 
 #: What all handles of this process have moved so far.
 TOTAL: Final = Traffic()
+
+#: How the identity of a file begins of which the server tells neither ETag nor date.
+_NO_IDENTITY: Final = "date unknown"
+
+#: For such files: in memory only.
+_UNKEPT: Final = BlockCache(None, limit=0)
 
 #: All handles of this process, for what must be done after a fork.
 _files: Final = weakref.WeakSet["CachedFile"]()
@@ -119,6 +126,7 @@ class CachedFile:
         self.url = shown(location)
         # Where the server has no tag for a content, the whole address must tell files apart.
         self._name = self.url
+        self._is_kept = True
         # Only what the server itself called the content can be compared with what it calls it now.
         self._seen: str | None = None
         if size is None or identity is None:
@@ -126,6 +134,10 @@ class CachedFile:
             assert remote.size is not None
             self.url, size, identity = remote.url, remote.size, remote.identity
             self._name = self.url if remote.etag else location
+            if remote.identity.startswith(_NO_IDENTITY):
+                # Nothing would show that the file was replaced: what is read serves this handle.
+                self._name += f" {uuid.uuid4()}"
+                self._is_kept = False
         self.size: int = size
         self.identity: str = identity
         self._begin_caching()
@@ -170,8 +182,13 @@ class CachedFile:
         Raises:
             TransportError: The server cannot be reached, or the file is another one by now.
         """
-        for future in self.begin_prefetch(ranges):
-            future.result()
+        futures = self.begin_prefetch(ranges)
+        try:
+            for future in futures:
+                future.result()
+        finally:
+            for future in futures:
+                future.cancel()  # what was not begun when another failed, or Ctrl-C came
 
     def begin_prefetch(self, ranges: Iterable[tuple[int, int]]) -> list[Future[dict[int, bytes]]]:
         """Start what :meth:`prefetch` does; the result of every future must be asked for."""
@@ -206,6 +223,8 @@ class CachedFile:
 
     @property
     def _blocks(self) -> BlockCache:
+        if not self._is_kept:
+            return _UNKEPT
         return self._cache if self._cache is not None else default_cache()
 
     def _begin_caching(self) -> None:

@@ -165,6 +165,15 @@ def test_without_etags_the_whole_address_tells_files_apart(server, cache, conten
     assert other.read(0, 10) == content[::-1][:10]
 
 
+def test_what_cannot_be_told_from_a_later_file_is_not_kept(server, cache, content):
+    server.etags = False
+    assert open_file(server, cache).read(0, 10) == content[:10]
+    (server.folder / "a.bin").write_bytes(content[::-1])
+
+    assert open_file(server, cache).read(0, 10) == content[::-1][:10]
+    assert cache.usage().files == ()
+
+
 def test_many_files_keep_few_connections_and_read_on(server, cache, content):
     for number in range(40):
         (server.folder / f"{number}.bin").write_bytes(content[number : number + 9000])
