@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Final
 
 from nabladft.catalog.journal import SUFFIX, Journal
 from nabladft.catalog.parts import part_bytes_for
+from nabladft.catalog.reporting import Fetched, Reporter
 from nabladft.catalog.sources import Begun, Sources, difference
 from nabladft.catalog.transfer import Transfer
 from nabladft.catalog.verification import Expected, Mismatch, content_etag, verify_file
@@ -39,48 +40,13 @@ if TYPE_CHECKING:
 
     from nabladft.transport.files import RemoteFile
 
+__all__ = ["PART", "Fetched", "Reporter", "bytes_to_fetch", "fetch_file"]
+
 PART: Final = ".part"
 _SERVER: Final = "the server"
 
 #: Bytes to leave on a disk: a full one breaks other people's work.
 _SPARE: Final = 64 << 20
-
-
-class Reporter:
-    """What a download tells while it runs; this one says nothing."""
-
-    def begin(self, name: str, *, size: int | None, kept: int) -> None:
-        """Say that bytes will come; ``kept`` of ``size`` are there from an earlier run."""
-
-    def advance(self, n_bytes: int) -> None:
-        """Say that bytes came; called from several threads."""
-
-    def say(self, message: str) -> None:
-        """Say something that the user should know: another mirror, a restart."""
-
-    def end(self) -> None:
-        """Say that no more bytes will come."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fetched:
-    """What became of a download.
-
-    Attributes:
-        path: The file.
-        n_bytes: Its size.
-        n_fetched: Bytes that came in this run.
-        seconds: Time that this run took.
-        verified: What agreed: "size", "SHA-256", "MD5", "ETag".
-        was_there: Whether the whole file was there before.
-    """
-
-    path: Path
-    n_bytes: int
-    n_fetched: int
-    seconds: float
-    verified: tuple[str, ...]
-    was_there: bool = False
 
 
 def fetch_file(

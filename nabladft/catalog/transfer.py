@@ -251,10 +251,12 @@ class Transfer:
         verifier = self._verifier
         while True:
             with self._progress:
-                while verifier.position >= self._complete and verifier.position != self._size:
+                while (
+                    verifier.position >= self._complete
+                    and verifier.position != self._size
+                    and not self._stop.is_set()
+                ):
                     self._progress.wait()
-                    if self._stop.is_set():
-                        raise _StoppedError
                 if self._stop.is_set():
                     raise _StoppedError
                 complete = self._complete

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _MIB: Final = 1 << 20
 #: Part sizes that are hashed side by side while bytes arrive; others are tried on the whole file.
 _AT_ONCE: Final = 3
+#: Bytes to read, at most, to try further part sizes on a whole file.
+_READ_AGAIN: Final = 10**11
 _CONTENT_ETAG = re.compile(r"([0-9a-f]{32})(?:-([1-9][0-9]*))?", re.ASCII)
 
 
@@ -134,7 +136,9 @@ def likely_part_sizes(size: int, n_parts: int) -> list[int]:
     smallest, largest = -(-size // n_parts), (size - 1) // (n_parts - 1)
     powers = [1 << n for n in range(smallest.bit_length() - 1, largest.bit_length() + 1)]
     found = sorted(powers, key=lambda n: abs(n.bit_length() - (8 * _MIB).bit_length()))
-    found += [n * _MIB for n in range(-(-smallest // _MIB), largest // _MIB + 1)]
+    # Rounder numbers first: 24 before 25.
+    whole = range(-(-smallest // _MIB), largest // _MIB + 1)
+    found += [n * _MIB for n in sorted(whole, key=lambda n: -(n & -n))]
     found += [n * 10**6 for n in range(-(-smallest // 10**6), largest // 10**6 + 1)]
     found.append(smallest)
     return list(dict.fromkeys(n for n in found if smallest <= n <= largest))
@@ -210,7 +214,8 @@ class Verifier:
         self._untried: list[int] = []
         if etag is not None and not plain:
             sizes = _part_sizes(size, etag, expected.etag_part_bytes)
-            self._untried = sizes[_AT_ONCE:]
+            n_further = max(2, min(64, _READ_AGAIN // max(1, size or 1)))
+            self._untried = sizes[_AT_ONCE : _AT_ONCE + n_further]
             # Known MD5s save reading only if nothing else needs the bytes from the start.
             usable = {} if self._sha256 or self._md5 else known or {}
             self._parts = [_PartDigests(n, usable.get(n, {})) for n in sizes[:_AT_ONCE]]

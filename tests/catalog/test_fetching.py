@@ -257,6 +257,18 @@ def test_a_file_replaced_without_a_sign_is_caught_by_its_hash(server, target):
     assert not target.exists()
 
 
+def test_a_file_replaced_meanwhile_is_told_from_a_damaged_one(server, target):
+    # A probe and nine parts; what is asked afterwards shows the new file.
+    later = Resource(content=OTHER, etag="new")
+    changed = Resource(content=OTHER, etag="same", becomes=later, becomes_after=10)
+    server.put("/a.db", content=CONTENT, etag="same", becomes=changed, becomes_after=4)
+
+    with pytest.raises(VerificationError, match="was replaced while it was being fetched"):
+        fetch(server, target, expected=Expected(sha256=SHA256))
+    assert not target.exists()
+    assert server.sent("/a.db") == len(CONTENT)
+
+
 def test_a_damaged_copy_is_fetched_from_the_mirror(server, target):
     damaged = CONTENT[:5000] + b"?" + CONTENT[5001:]
     server.put("/a.db", content=damaged)
