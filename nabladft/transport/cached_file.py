@@ -144,7 +144,7 @@ class CachedFile:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave connections and locks behind."""
-        return self.__dict__ | {"_remote": None, "_lock": None, "_cache": None}
+        return self.__dict__ | {"_remote": None, "_lock": None, "_cache": None, "_blocks": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Begin anew in this process, with its own cache."""
@@ -221,14 +221,10 @@ class CachedFile:
         if remote is not None and self._process == os.getpid():
             remote.close()
 
-    @property
-    def _blocks(self) -> BlockCache:
-        if not self._is_kept:
-            return _UNKEPT
-        return self._cache if self._cache is not None else default_cache()
-
     def _begin_caching(self) -> None:
         _files.add(self)
+        given = self._cache if self._cache is not None else default_cache()
+        self._blocks: BlockCache = given if self._is_kept else _UNKEPT
         self._key = BlockCache.key(self._name, self.identity)
         self._blocks.describe(self._key, self.url, self.identity)
 
