@@ -16,10 +16,11 @@ from tqdm import tqdm
 
 from nabladft.conversion.converting import convert
 from nabladft.conversion.exporting import EXPORT_FORMATS, export, format_of
+from nabladft.conversion.partial import Wanted
 from nabladft.conversion.settings import ConversionSettings
 from nabladft.conversion.sources import SourceReference
 from nabladft.conversion.verifying import verify
-from nabladft.errors import ConfigError, InputError
+from nabladft.errors import ConfigError
 from nabladft.splits import read_split
 from nabladft.storage.manifest import write_atomically
 
@@ -85,7 +86,7 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse does not exp
     parser.add_argument("--name", help="of the data set (default: that of the source)")
     parser.add_argument("--licence", help="terms of use (default: those the source states)")
     which = parser.add_argument_group("which conformations")
-    which.add_argument("--ids", metavar="FILE", help="CSV with molecule_id and conformation_id")
+    which.add_argument("--ids", metavar="FILE", help="list of molecule_id, conformation_id")
     which.add_argument("--split", metavar="FILE", help="split file or name; needs --part")
     which.add_argument("--part", metavar="NAME", help="part of the split")
     which.add_argument("--limit", type=int, metavar="N", help="only the first N")
@@ -132,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
         summary=args.summary,
         summary_units=dict(_unit(text) for text in args.summary_unit),
     )
-    keys = _keys(args)
+    keys = _keys(args, source)
     started = time.perf_counter()
     if chosen == "store":
         report = convert(
@@ -200,7 +201,7 @@ def _unit(text: str) -> tuple[str, str]:
     return name, unit
 
 
-def _keys(args: argparse.Namespace) -> NDArray[np.int64] | None:
+def _keys(args: argparse.Namespace, source: SourceReference) -> NDArray[np.int64] | None:
     if args.ids is not None and args.split is not None:
         message = "Give --ids or --split, not both."
         raise ConfigError(message)
@@ -208,45 +209,11 @@ def _keys(args: argparse.Namespace) -> NDArray[np.int64] | None:
         message = "--split and --part go together."
         raise ConfigError(message)
     if args.ids is not None:
-        return read_ids(Path(args.ids))
+        return Wanted.from_file(Path(args.ids)).keys(source.open())
     if args.split is None:
         return None
     split = read_split(args.split)
     return np.asarray(split.part(args.part), dtype=np.int64).reshape(-1, 2)
-
-
-def read_ids(path: Path) -> NDArray[np.int64]:
-    """Read a list of conformations.
-
-    Args:
-        path: CSV with a header; columns molecule_id and conformation_id, others are ignored.
-
-    Returns:
-        Shape (n, 2).
-
-    Raises:
-        InputError: A column is missing, or a line holds no integers; the message has the line.
-    """
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        absent = {"molecule_id", "conformation_id"} - set(reader.fieldnames or ())
-        if absent:
-            message = (
-                f"{path} lacks the column {', '.join(sorted(absent))}. Expected is CSV with a "
-                "header that has molecule_id and conformation_id."
-            )
-            raise InputError(message)
-        found = []
-        for row in reader:
-            try:
-                found.append((int(row["molecule_id"]), int(row["conformation_id"])))
-            except (TypeError, ValueError):
-                message = f"{path}, line {reader.line_num}, does not hold two integers."
-                raise InputError(message) from None
-    if not found:
-        message = f"{path} lists no conformations."
-        raise InputError(message)
-    return np.array(found, dtype=np.int64)
 
 
 def _tell(report: ConversionReport, seconds: float) -> None:

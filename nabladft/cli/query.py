@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pandas as pd
 from tqdm import tqdm
 
-from nabladft.cli.convert import read_ids
 from nabladft.conversion.converting import convert
+from nabladft.conversion.partial import Wanted
 from nabladft.conversion.settings import ConversionSettings
 from nabladft.errors import InputError
 from nabladft.queries import DEFAULT_COLUMNS, count, query
@@ -104,7 +104,7 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse does not exp
 def run(args: argparse.Namespace) -> int:
     """Ask and answer."""
     source = open_source(args.data)
-    ids = None if args.ids is None else read_ids(Path(args.ids))
+    ids = None if args.ids is None else Wanted.from_file(Path(args.ids)).keys(source)
     is_only_count = args.count and not (args.csv or args.ids_out or args.store or args.tag)
     common = {"splits": args.split, "ids": ids, "processes": args.processes}
     with _progress() as progress:

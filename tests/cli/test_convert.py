@@ -117,18 +117,12 @@ def test_options_that_make_no_sense(tmp_path, monkeypatch, options, error, messa
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("molecule_id\n1\n", "lacks the column conformation_id"),
-        ("molecule_id,conformation_id\n1,2\n1,x\n", "line 3, does not hold two integers"),
-        ("molecule_id,conformation_id\n", "lists no conformations"),
-    ],
-)
-def test_a_bad_list_of_ids(tmp_path, text, message):
-    (tmp_path / "ids.csv").write_text(text)
-    with pytest.raises(InputError, match=message):
-        convert.read_ids(tmp_path / "ids.csv")
+def test_a_list_of_molecules(tmp_path):
+    molecule_id = int(open_source("nano").keys[0, 0])
+    (tmp_path / "ids.txt").write_text(f"{molecule_id}\n")
+
+    assert run("nano", tmp_path / "s", "--ids", tmp_path / "ids.txt") == 0
+    assert set(Store(tmp_path / "s").keys[:, 0].tolist()) == {molecule_id}
 
 
 def test_errors_have_one_message_and_exit_code_two(tmp_path, capsys):
