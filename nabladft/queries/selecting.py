@@ -10,7 +10,9 @@ Example:
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -50,6 +52,10 @@ DEFAULT_COLUMNS: Final = (
 
 #: Rows taken from SQLite at once.
 _STEP: Final = 50_000
+
+#: Molecules tried to estimate how many fulfil a query, and the share of them that counts as many.
+_TRIED: Final = 500
+_MANY: Final = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +160,8 @@ def count(
     with index_of(source, processes=processes, progress=progress) as index:
         question = Question(index, source, text, splits, processes=processes, progress=progress)
         with question.compiled(ids) as (compiled, _):
-            sql = f"SELECT count(*) FROM {compiled.source} WHERE {compiled.sql}"  # noqa: S608 - ours
+            origin = source_of(compiled.tables, scan=_fulfilled_by_many(index, compiled))
+            sql = f"SELECT count(*) FROM {origin} WHERE {compiled.sql}"  # noqa: S608 - ours
             return integer(index.connection, sql, compiled.bindings)
 
 
@@ -171,11 +178,15 @@ def _order(compiler: Compiler, order_by: str | None) -> Compiled:
 
 def _select(index: Index, where: Compiled, order: Compiled, limit: int | None) -> IntArray:
     """Give molecule_id, conformation_id and row of what fulfils a condition, shape (n, 3)."""
+    origin = source_of(where.tables + order.tables, scan=_fulfilled_by_many(index, where))
     sql = (
         "SELECT c.molecule_id, c.conformation_id, c.row"  # noqa: S608 - compiled by us
-        f" FROM {source_of(where.tables + order.tables)}"
+        f" FROM {origin}"
         f" WHERE {where.sql} ORDER BY {order.sql} LIMIT ?"
     )
+    if "m" in where.tables:
+        # The same ids; so written, SQLite sees that molecules come in this order anyway.
+        sql = sql.replace("ORDER BY c.molecule_id,", "ORDER BY m.molecule_id,")
     cursor = index.connection.execute(
         sql, (*where.bindings, *order.bindings, -1 if limit is None else limit)
     )
@@ -183,6 +194,35 @@ def _select(index: Index, where: Compiled, order: Compiled, limit: int | None) -
     while rows := list(islice(cursor, _STEP)):
         parts.append(np.array(rows, dtype=np.int64))
     return np.concatenate(parts)
+
+
+def _fulfilled_by_many(index: Index, where: Compiled) -> bool:
+    """Estimate from molecules spread over all ids whether going through all of them pays."""
+    if "m" not in where.tables:
+        return False
+    ask = partial(integer, index.connection)
+    if ask("SELECT count(*) FROM (SELECT 1 FROM molecules LIMIT 1)") == 0:
+        return False
+    low = ask("SELECT min(molecule_id) FROM molecules")
+    high = ask("SELECT max(molecule_id) FROM molecules")
+    above = "SELECT molecule_id FROM molecules WHERE molecule_id >= ? LIMIT 1"
+    places = np.linspace(low, high, _TRIED).astype(np.int64).tolist()
+    ids = sorted({ask(above, (place,)) for place in places})
+    sql = (
+        "SELECT count(DISTINCT c.molecule_id)"  # noqa: S608 - compiled by us
+        f" FROM json_each(?) AS tried CROSS JOIN {_after_ids(where)} AND {where.sql}"
+    )
+    return ask(sql, (json.dumps(ids), *where.bindings)) > _MANY * len(ids)
+
+
+def _after_ids(where: Compiled) -> str:
+    """Join the tables to some molecule ids."""
+    composition = "CROSS JOIN compositions AS k ON k.composition = m.composition "
+    return (
+        "molecules AS m ON m.molecule_id = tried.value "
+        + (composition if "k" in where.tables else "")
+        + "CROSS JOIN conformations AS c WHERE c.molecule_id = m.molecule_id"
+    )
 
 
 def _records(index: Index, keys: IntArray, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
