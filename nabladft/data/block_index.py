@@ -132,11 +132,35 @@ def check_packed_size(
         raise OrbitalCountError(message)
 
 
+def orbital_counts(basis_set: str, atomic_numbers: NDArray[np.integer]) -> IntArray:
+    """Count the orbitals of each atom, shape (n_atoms,).
+
+    Raises:
+        UnknownNameError: There is no such basis set.
+        UnsupportedElementError: An element has no shells in the basis set.
+    """
+    # The ends of the table, where there is no element, stand for all that is outside.
+    counts = _count_table(basis_set).take(atomic_numbers, mode="clip")
+    if len(counts) and counts.min() < 0:
+        basis_set_named(basis_set).orbitals_per_atom(atomic_numbers)
+    return counts
+
+
+@lru_cache(maxsize=8)
+def _count_table(basis_set: str) -> IntArray:
+    """Number of orbitals by atomic number; -1 where the basis set has no such element."""
+    shells = basis_set_named(basis_set).shells
+    table = np.full(max(shells) + 2, -1, dtype=np.int64)
+    for number, degrees in shells.items():
+        table[number] = sum(2 * l + 1 for l in degrees)
+    return table
+
+
 def _n_values(numbers: NDArray[np.integer], basis_set: str) -> tuple[int, int]:
     """Count block values and orbitals of one conformation."""
-    counts = basis_set_named(basis_set).orbitals_per_atom(numbers)
+    counts = orbital_counts(basis_set, numbers)
     n_orbitals = int(counts.sum())
-    return (n_orbitals**2 + int((counts**2).sum())) // 2, n_orbitals
+    return (n_orbitals**2 + int(counts @ counts)) // 2, n_orbitals
 
 
 @lru_cache(maxsize=32)
@@ -144,12 +168,13 @@ def _index(
     key: bytes, basis_set: str, source: str, target: str
 ) -> tuple[IntArray, NDArray[np.int8] | None]:
     numbers = np.frombuffer(key, dtype=np.int64)
-    elements = [_element(int(number), basis_set, source, target) for number in numbers]
-    counts = np.array([len(element.order) for element in elements], dtype=np.int64)
+    elements = [_element(number, basis_set, source, target) for number in numbers.tolist()]
+    counts = orbital_counts(basis_set, numbers)
     first = offsets_of(counts)[:-1]
-    order = np.concatenate(
-        [start + e.order for start, e in zip(first.tolist(), elements, strict=True)]
-    )
+    order = np.arange(int(counts.sum()), dtype=np.int64)
+    if source != target:
+        within = np.concatenate([element.order for element in elements])
+        order = np.repeat(first, counts) + within
     row_atom, column_atom = _pairs(len(numbers))
     heights, widths = counts[row_atom], counts[column_atom]
     # Every row of every block: its row in the triangle, where it begins there, and its length.

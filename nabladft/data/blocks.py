@@ -19,7 +19,7 @@ Example:
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -27,8 +27,9 @@ import torch
 
 from nabladft.chemistry.basis import basis_set_named
 from nabladft.chemistry.orbitals import orbital_order_named
-from nabladft.data.block_index import block_index, check_packed_size
+from nabladft.data.block_index import block_index, check_packed_size, orbital_counts
 from nabladft.errors import OrbitalCountError
+from nabladft.storage.ragged import offsets_of, ranges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -131,33 +132,28 @@ def block_layout(
         OrbitalOrderError: There is no such orbital order.
         UnsupportedElementError: An element has no shells in the basis set.
     """
-    device = atomic_numbers.device
     orbital_order_named(orbital_order)
-    atoms_per_conformation = atom_offsets[1:] - atom_offsets[:-1]
-    n_atoms = atomic_numbers.shape[0]
-    conformations = torch.arange(len(atoms_per_conformation), device=device)
-    conformation = torch.repeat_interleave(
-        conformations, atoms_per_conformation, output_size=n_atoms
-    )
-    atoms = torch.arange(n_atoms, device=device)
+    # Pairs are counted by NumPy: its small integer arrays cost a fraction of those of torch.
+    offsets = atom_offsets.cpu().numpy()
+    counts = orbital_counts(basis_set, atomic_numbers.cpu().numpy())
+    n_atoms = np.diff(offsets)
+    conformation = np.repeat(np.arange(len(n_atoms)), n_atoms)
+    first_atom = np.repeat(offsets[:-1], n_atoms)
+    atoms = np.arange(len(counts))
     # Atom number k of its conformation is the row of k + 1 pairs.
-    n_columns = atoms - atom_offsets[conformation] + 1
-    rows = torch.repeat_interleave(atoms, n_columns)
-    starts = torch.cumsum(n_columns, 0) - n_columns
-    columns = torch.arange(len(rows), device=device) - starts[rows]
-    columns = columns + atom_offsets[conformation[rows]]
-    counts = _orbital_counts(basis_set, atomic_numbers)
-    shapes = torch.stack([counts[rows], counts[columns]], dim=1)
-    offsets = torch.zeros(len(rows) + 1, dtype=torch.int64, device=device)
-    torch.cumsum(shapes.prod(dim=1), 0, out=offsets[1:])
-    return BlockLayout(
-        pairs=torch.stack([rows, columns]),
-        shapes=shapes,
-        offsets=offsets,
-        pair_conformation=conformation[rows],
+    n_columns = atoms - first_atom + 1
+    rows = np.repeat(atoms, n_columns)
+    columns = ranges(first_atom, n_columns)
+    shapes = np.stack([counts[rows], counts[columns]], axis=1)
+    layout = BlockLayout(
+        pairs=torch.from_numpy(np.stack([rows, columns])),
+        shapes=torch.from_numpy(shapes),
+        offsets=torch.from_numpy(offsets_of(shapes[:, 0] * shapes[:, 1])),
+        pair_conformation=torch.from_numpy(conformation[rows]),
         basis_set=basis_set,
         orbital_order=orbital_order,
     )
+    return layout if atomic_numbers.device.type == "cpu" else layout.to(atomic_numbers.device)
 
 
 def concatenate_layouts(layouts: Sequence[BlockLayout], n_atoms: Sequence[int]) -> BlockLayout:
@@ -318,21 +314,3 @@ def _matrix_positions(layout: BlockLayout) -> tuple[Tensor, Tensor, Tensor]:
 
 def _offsets(counts: Tensor) -> Tensor:
     return torch.nn.functional.pad(torch.cumsum(counts, 0), (1, 0))
-
-
-@lru_cache(maxsize=8)
-def _count_table(basis_set: str) -> Tensor:
-    """Number of orbitals by atomic number; -1 where the basis set has no such element."""
-    shells = basis_set_named(basis_set).shells
-    table = torch.full((max(shells) + 1,), -1, dtype=torch.int64)
-    for number, degrees in shells.items():
-        table[number] = sum(2 * l + 1 for l in degrees)
-    return table
-
-
-def _orbital_counts(basis_set: str, atomic_numbers: Tensor) -> Tensor:
-    table = _count_table(basis_set).to(atomic_numbers.device)
-    counts = table[atomic_numbers.clamp(0, len(table) - 1)]
-    if bool((counts < 0).any()) or bool((atomic_numbers >= len(table)).any()):
-        basis_set_named(basis_set).orbitals_per_atom(atomic_numbers.cpu().numpy())
-    return counts
