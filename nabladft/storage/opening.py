@@ -154,6 +154,12 @@ def _open_folder(path: Path) -> ConformationSource:
     if is_unfinished(path):
         message = f"{path} is a store that is still being made. Run the same command to finish it."
         raise StoreError(message)
+    if (path / "data.mdb").is_file():
+        message = (
+            f"{path} is an LMDB environment, which is not read here. Those of QH9 are made from "
+            "its .db files; open these."
+        )
+        raise FormatError(message)
     inside = sorted(path.glob(f"*/{MANIFEST_NAME}"))
     hint = f" Did you mean {str(inside[0].parent)!r}?" if inside else ""
     message = f"{path} is a folder but not a store: it has no {MANIFEST_NAME}.{hint}"

@@ -123,3 +123,10 @@ def test_what_does_not_exist_is_a_wrong_path_or_a_wrong_name(new_store, records,
         open_source("train.db")
     with pytest.raises(InputError, match="'runs/none'"):
         open_source("runs/none")
+
+
+def test_lmdb_folder_points_to_the_file_that_it_is_made_from(tmp_path):
+    (tmp_path / "data.mdb").touch()
+
+    with pytest.raises(FormatError, match=r"is an LMDB environment.*made from its \.db files"):
+        open_source(tmp_path)
