@@ -104,7 +104,8 @@ def measure(
             ).stdout
         )
         seconds = answer["seconds"]
-        memory = " + ".join(f"{m:.0f}" for m in answer["memory"] if m)
+        n_processes = 2 if (way or {}).get("workers") else 1
+        memory = " + ".join(f"{m:.0f}" for m in answer["memory"][:n_processes])
         print(
             f"| {name} | {n_rows / seconds:,.0f} | {size / 1e6 / seconds:.0f} | "
             f"{answer['bytes'] / 1e6:.0f} | {memory} |",
