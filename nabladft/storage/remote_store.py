@@ -11,6 +11,7 @@ Example:
 
 from __future__ import annotations
 
+import atexit
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from pathlib import Path
@@ -224,3 +225,11 @@ def _look_up(database: RemoteDatabase, keys: IntArray) -> IntArray:
         return Index.over(connection, str(database)).rows_of(keys)
     finally:
         connection.close()
+
+
+@atexit.register
+def _close_hdf5() -> None:
+    """Close what HDF5 reads through Python: HDF5 would do it after Python is gone, and crash."""
+    for found in h5py.h5f.get_obj_ids(h5py.h5f.OBJ_ALL, h5py.h5f.OBJ_FILE):
+        if found.get_access_plist().get_driver() == h5py.h5fd.fileobj_driver:
+            h5py.File(found).close()

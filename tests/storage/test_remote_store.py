@@ -2,6 +2,7 @@ import multiprocessing
 import pickle
 import shutil
 
+import h5py
 import numpy as np
 import pytest
 
@@ -15,6 +16,7 @@ from nabladft.errors import (
     StoreError,
     UnknownNameError,
 )
+from nabladft.storage import remote_store
 from nabladft.storage.remote_store import RemoteStore
 from nabladft.storage.writing import append, create_store
 from tests.range_server import RangeServer
@@ -140,6 +142,17 @@ def test_it_works_in_workers(here, there):
     process.start()
     assert answer.get(timeout=20) == expected
     process.join()
+
+
+def test_no_file_is_left_to_hdf5_when_python_ends(there):
+    there.read_flat([0, 50])
+    remote_store._close_hdf5()
+
+    drivers = [
+        file.get_access_plist().get_driver()
+        for file in h5py.h5f.get_obj_ids(h5py.h5f.OBJ_ALL, h5py.h5f.OBJ_FILE)
+    ]
+    assert h5py.h5fd.fileobj_driver not in drivers
 
 
 def test_a_public_bucket_is_read_as_a_server(server, here, monkeypatch):
