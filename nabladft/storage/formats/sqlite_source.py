@@ -65,7 +65,7 @@ def _all(path: Path | RemoteDatabase, sql: str) -> list[tuple[Any, ...]]:
             return connection.execute(sql).fetchall()
         finally:
             connection.close()
-    except apsw.Error as error:
+    except (apsw.Error, UnicodeError) as error:
         message = f"{path} cannot be read as SQLite ({error}). Download or copy it again."
         raise FormatError(message) from error
 
@@ -253,7 +253,7 @@ class SqliteSource(FlatSource):
         """
         try:
             yield from self._connected().execute(sql, tuple(bindings))
-        except apsw.Error as error:
+        except (apsw.Error, UnicodeError) as error:
             message = f"{self.path} is damaged ({error}). Download or copy it again."
             raise FormatError(message) from error
 
@@ -282,7 +282,7 @@ class SqliteSource(FlatSource):
         for number in self.announced(self.table, ids, columns.split(", ")):
             try:
                 found = cursor.execute(sql, (number,)).fetchone()
-            except apsw.Error as error:
+            except (apsw.Error, UnicodeError) as error:
                 self.refuse(number, f"cannot be read ({error}). Download or copy the file again")
             if found is None:
                 self.refuse(number, "is missing")

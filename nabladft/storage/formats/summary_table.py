@@ -23,6 +23,7 @@ import os
 import re
 import shutil
 import tempfile
+import zlib
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -130,7 +131,7 @@ def is_summary(path: Path) -> bool:
     try:
         with open_text(path) as file:
             line = file.readline(4096)
-    except (OSError, EOFError, ValueError):
+    except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError):
         return False
     return all(column.encode() in line for column in ID_COLUMNS)
 
@@ -176,7 +177,7 @@ def read_summary(
             yield from frames
     except NablaDFTError:
         raise
-    except (EOFError, OSError, lzma.LZMAError) as error:
+    except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
         message = f"{path} is truncated or damaged ({error}). Download or copy it again."
         raise FormatError(message) from error
     except (ValueError, TypeError) as error:
@@ -301,7 +302,7 @@ def _first_bad_cell(path: Path, types: dict[str, Any]) -> str:
                         row = int(np.flatnonzero(bad)[0])
                         return f", line {line + row}, column {name!r}"
                 line += len(frame)
-    except (ValueError, OSError, EOFError):
+    except (ValueError, OSError, EOFError, zlib.error, lzma.LZMAError):
         pass
     return ""
 

@@ -9,8 +9,9 @@ import pytest
 
 import nabladft
 from nabladft.chemistry.units import PUBLISHED_BOHR_IN_ANGSTROM as ANGSTROM
-from nabladft.errors import FormatError
+from nabladft.errors import FormatError, NablaDFTError
 from nabladft.storage.formats.published_energy import PublishedEnergySource
+from nabladft.storage.opening import open_source
 from nabladft.storage.store import Store
 from nabladft.storage.writing import append, create_store
 from tests.conftest import SAMPLES
@@ -386,3 +387,27 @@ def test_damage_outside_the_rows_is_refused(energy_file, sql, use, match):
 
     with pytest.raises(FormatError, match=match):
         use(PublishedEnergySource(energy_file))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_damage_is_an_error_of_ours_or_not_seen(published_energy_file, tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    whole = published_energy_file.read_bytes()
+    path = tmp_path / "damaged.db"
+    for kind in range(9):
+        content = bytearray(whole)
+        if kind % 3 == 0:
+            content = content[: rng.integers(1, len(content))]
+        elif kind % 3 == 1:
+            content[rng.integers(0, len(content))] = rng.integers(0, 256)
+        else:
+            start = rng.integers(0, len(content))
+            content[start : start + 2000] = bytes(len(content[start : start + 2000]))
+        path.write_bytes(bytes(content))
+        try:
+            source = open_source(path)
+            source.read(range(len(source)))
+            source.read_texts(range(len(source)))
+            assert len(source.keys) == len(source.n_atoms)
+        except NablaDFTError:
+            continue

@@ -142,6 +142,12 @@ def test_truncated_gzip_and_zstd_are_refused(tmp_path, frame):
     with pytest.raises(FormatError, match="is truncated or damaged"):
         open_summary(path)
 
+    content = bytearray(gzip.compress(frame.to_csv().encode()))
+    content[300:320] = bytes(20)
+    path.write_bytes(bytes(content))
+    with pytest.raises(FormatError, match="is truncated or damaged"):
+        open_summary(path)
+
     path.write_bytes(b"\x28\xb5\x2f\xfd" + b"0" * 50)
     with pytest.raises(FormatError, match=r"unzstd|truncated|cannot be read"):
         open_summary(path)
