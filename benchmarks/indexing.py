@@ -341,17 +341,19 @@ def ask(folder: Path, scratch: Path) -> None:
 
 
 def without_fingerprints(store: Store) -> None:
-    """Compare one pattern with and without the stored fingerprints."""
-    text = "n_atoms < 36 and smarts 'C1OC(CO1)c1ccccc1'"
-    times = []
-    for version in (substructure.rdkit_version, lambda: "another"):
-        substructure.rdkit_version = version
-        times.append(timed(lambda: count(store, text)))
-    assert times[0][0] == times[1][0]
-    print(
-        f"\n`{text}`, {times[0][0]:,} found: {times[0][1]:.2f} s with the stored fingerprints, "
-        f"{times[1][1]:.2f} s with elements only."
-    )
+    """Compare patterns with and without the stored fingerprints."""
+    print("\n| pattern | found | with fingerprints, s | elements only, s |\n|---|---:|---:|---:|")
+    known = substructure.rdkit_version
+    for smarts in ("C1OC(CO1)c1ccccc1", "c1ccc2ncoc2c1", "[#6]C#N"):
+        text = f"n_atoms < 33 and smarts '{smarts}'"
+        times = []
+        for version in (known, lambda: "another"):
+            substructure.rdkit_version = version
+            times.append(timed(lambda text=text: count(store, text)))
+        substructure.rdkit_version = known
+        (found, ours), (again, plain) = times
+        assert found == again
+        print(f"| `{text}` | {found:,} | {ours:.2f} | {plain:.2f} |", flush=True)
 
 
 def read_table(folder: Path, scratch: Path) -> tuple[pd.DataFrame, float]:

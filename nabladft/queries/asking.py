@@ -16,6 +16,7 @@ from nabladft.queries.language import And, Comparison, Not, Or, Substructure, pa
 from nabladft.queries.substructure import check_smarts, matching_molecules, required_elements
 from nabladft.resources import resource_folder
 from nabladft.splits import Split, read_split
+from nabladft.storage.index_schema import integer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -79,9 +80,15 @@ class Question:
             MissingExtraError: A substructure is asked for and RDKit is not installed.
         """
         tree = self._tree
-        sets: dict[tuple[str, str], str] = {}
+        sets: dict[tuple[str, str], str | int] = {}
         matches: dict[str, str] = {}
-        compiler = Compiler(self._index.about(), text=self._text, sets=sets, matches=matches)
+        compiler = Compiler(
+            self._index.about(),
+            text=self._text,
+            sets=sets,
+            matches=matches,
+            looks_up_tags=isinstance(tree, And),
+        )
         try:
             for part in _mentioned(tree):
                 if isinstance(part, Comparison) and part.name in {"split", "tag"}:
@@ -100,19 +107,15 @@ class Question:
     def _only(self, ids: IntArray) -> Compiled:
         return Compiled(f"(c.molecule_id, c.conformation_id) IN {self._put_keys(ids)}", (), "c")
 
-    def _keys_of(self, asked: Comparison) -> str:
-        """Find the keys of a part or a tag: what stands after IN."""
+    def _keys_of(self, asked: Comparison) -> str | int:
+        """Find the keys of a part or a tag: a table with them, or the number of the tag."""
         name, value = asked.name, str(asked.value.content)
         splits = (self._splits or self._own_splits()) if name == "split" else []
         for split in splits:
             if value in split.parts:
                 return self._put_keys(split.parts[value])
         if value in self._index.tags():
-            ((tag,),) = self._index.connection.execute(
-                "SELECT tag FROM tags WHERE name = ?", (value,)
-            )
-            # The number is ours, the name never gets into the text.
-            return f"(SELECT molecule_id, conformation_id FROM main.tagged WHERE tag = {tag:d})"  # noqa: S608
+            return integer(self._index.connection, "SELECT tag FROM tags WHERE name = ?", (value,))
         known = sorted({*self._index.tags(), *(part for split in splits for part in split.parts)})
         reason = str(UnknownNameError(name, value, known))
         if not known:

@@ -146,21 +146,26 @@ class Compiler:
         about: Mapping[str, str],
         *,
         text: str = "",
-        sets: Mapping[tuple[str, str], str] | None = None,
+        sets: Mapping[tuple[str, str], str | int] | None = None,
         matches: Mapping[str, str] | None = None,
+        looks_up_tags: bool = False,
     ) -> None:
         """Remember what the index is and what was prepared for the query.
 
         Args:
             about: What the index says of itself.
             text: The query, for messages.
-            sets: For (name, value) with name "split" or "tag": temporary table with the keys.
+            sets: For (name, value) with name "split" or "tag": temporary table with the keys, or
+                number of the tag.
             matches: For each SMARTS: temporary table with the molecules that match.
+            looks_up_tags: Whether to look each conformation up in a tag, which is better when
+                other conditions leave few, instead of going through the tag.
         """
         self._about = about
         self._text = text
         self._sets = {} if sets is None else sets
         self._matches = {} if matches is None else matches
+        self._looks_up_tags = looks_up_tags
 
     def compile(self, condition: Condition) -> Compiled:
         """Write a condition in SQL.
@@ -221,8 +226,9 @@ class Compiler:
         exact = operator != "like"
         match name:
             case "split" | "tag":
-                sql = f"(c.molecule_id, c.conformation_id) IN {self._sets[name, text]}"
-                found = Compiled(sql if operator == "=" else f"NOT {sql}", (), "c")
+                found = self._in_set(self._sets[name, text])
+                if operator == "!=":
+                    found = Compiled(f"NOT {found.sql}", found.bindings, found.tables)
             case "smiles":
                 found = (
                     self._same_molecule(text, operator)
@@ -241,6 +247,15 @@ class Compiler:
                 inner = f"SELECT origin FROM origins WHERE name {operator} ?"  # noqa: S608
                 found = Compiled(f"c.origin IN ({inner})", (text,), "c")
         return found
+
+    def _in_set(self, place: str | int) -> Compiled:
+        if isinstance(place, str):
+            return Compiled(f"(c.molecule_id, c.conformation_id) IN {place}", (), "c")
+        keys = "SELECT molecule_id, conformation_id FROM main.tagged AS t WHERE t.tag = ?"
+        if self._looks_up_tags:
+            same = "t.molecule_id = c.molecule_id AND t.conformation_id = c.conformation_id"
+            return Compiled(f"EXISTS ({keys} AND {same})", (place,), "c")
+        return Compiled(f"(c.molecule_id, c.conformation_id) IN ({keys})", (place,), "c")
 
     def _energy(self, name: str) -> Compiled:
         held = self._about.get("energy", "")

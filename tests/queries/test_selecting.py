@@ -165,6 +165,10 @@ def test_tags_are_sets_that_can_be_asked_for(store):
     assert query(store, "tag = 'first'").keys.tolist() == [[1, 0], [1, 1]]
     assert query(store, "split = 'first'").keys.tolist() == [[1, 0], [1, 1]]
     assert count(store, "tag != 'first'") == 18
+    assert query(store, "tag = 'first' and conformation_id > 0").keys.tolist() == [[1, 1]]
+    assert count(store, "tag != 'first' and molecule_id = 1") == (
+        count(store, "molecule_id = 1") - 2
+    )
 
 
 def test_energies_that_are_not_known_are_refused(store):
