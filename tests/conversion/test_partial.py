@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 import nabladft
+from nabladft.catalog import load_catalogue
 from nabladft.chemistry.overlap import overlap_matrix
 from nabladft.cli.main import main
 from nabladft.conversion.partial import Wanted, fetch_conformations
@@ -145,6 +147,22 @@ def test_a_part_of_a_split(server, tmp_path, capsys):
     assert (
         sorted(nabladft.open(tmp_path / "data" / "partial" / "test").keys.tolist()) == keys.tolist()
     )
+
+
+def test_a_product_of_the_catalogue_by_name_from_a_mirror(folder, tmp_path, capsys):
+    product = load_catalogue().get("hamiltonian/test-conformations-tiny")
+    (tmp_path / "mirror").mkdir()
+    shutil.copy(folder / "test.db", tmp_path / "mirror" / product.file_name)
+    (tmp_path / "list.txt").write_text("3 7\n")
+    listed, out = str(tmp_path / "list.txt"), str(tmp_path / "out")
+
+    with RangeServer(tmp_path / "mirror") as mirror:
+        options = ["--ids", listed, "--to", out, "--mirror", mirror.url()]
+        code = main(["download", product.name, *options])
+
+    assert code == 0
+    assert "1 conformations; moved" in capsys.readouterr().out
+    assert nabladft.open(out).keys.tolist() == [[3, 7]]
 
 
 @pytest.mark.parametrize(
