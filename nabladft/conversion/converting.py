@@ -205,7 +205,7 @@ class _Work:
         missing = [k for k in range(plan.n_shards) if k not in done]
         share = sum(len(plan.rows_of_shard(k)) for k in missing) / len(plan.rows)
         check_space(self.folder, int(share * plan.n_bytes))
-        step = max(1, int(READ_BYTES * len(plan.rows) / max(plan.n_bytes, 1)))
+        step = max(1, int(READ_BYTES / plan.row_bytes))
         progress = Progress(
             n_rows=len(plan.rows),
             n_done=sum(result.n_rows for result in done.values()),

@@ -18,17 +18,11 @@ from nabladft.conversion.converting import (
     refuse_bad,
 )
 from nabladft.conversion.export_formats import WRITERS
-from nabladft.conversion.planning import (
-    Plan,
-    boundaries_of,
-    bytes_per_row,
-    check_same,
-    describe_target,
-    read_plan,
-    select_rows,
-)
+from nabladft.conversion.planning import Plan, check_same, describe_target, read_plan
 from nabladft.conversion.rows import BadRow, read_rows
+from nabladft.conversion.selecting import select_rows
 from nabladft.conversion.settings import ConversionReport, Progress, Silent
+from nabladft.conversion.sizes import boundaries_of, bytes_per_row
 from nabladft.conversion.sources import SourceReference, identify_reference
 from nabladft.conversion.tasks import READ_BYTES
 from nabladft.errors import InputError
@@ -193,6 +187,7 @@ class _Export:
             boundaries=boundaries_of(sizes, shard_bytes=READ_BYTES, shard_rows=None),
             bad=bad,
             n_bytes=n_bytes,
+            row_bytes=float(sizes.mean()),
         )
         plan.write(self.part)
         return plan

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from nabladft.conversion.planning import boundaries_of, bytes_per_row, key_codes, select_rows
+from nabladft.conversion.selecting import key_codes, select_rows
 from nabladft.conversion.settings import Silent
+from nabladft.conversion.sizes import boundaries_of, bytes_per_row
 from nabladft.conversion.tasks import READ_BYTES
 from nabladft.fields import FIELDS
 from nabladft.storage.opening import open_source
