@@ -12,19 +12,18 @@ Example:
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import numpy as np
 
 from nabladft import __version__
 from nabladft.conversion.planning import (
     Plan,
+    asked_document,
     check_same,
     describe_target,
     fields_to_store,
@@ -49,6 +48,7 @@ from nabladft.storage.manifest import MANIFEST_NAME, read_manifest
 from nabladft.storage.staging import STAGING_NAME, ShardStaging
 
 if TYPE_CHECKING:
+    import numpy as np
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
@@ -314,29 +314,6 @@ def refuse_bad(name: str, bad: list[BadRow], *, skip_bad: bool) -> None:
             "them out with --skip-bad FILE.csv, which lists them. Finished work is kept."
         )
         raise InputError(message)
-
-
-def asked_document(
-    settings: ConversionSettings,
-    fields: tuple[str, ...],
-    manifest: Manifest,
-    keys: IntArray | None,
-) -> dict[str, Any]:
-    """Write down what decides the content of the target, to compare with later."""
-    selection = None
-    if keys is not None:
-        ordered = np.unique(np.asarray(keys, dtype="<i8").reshape(-1, 2), axis=0)
-        selection = {
-            "n_conformations": len(ordered),
-            "sha256": hashlib.sha256(ordered.tobytes()).hexdigest(),
-        }
-    return asdict(settings) | {
-        "fields": list(fields),
-        "name": manifest.name,
-        "licence": manifest.licence,
-        "error_bounds": {f.name: f.error_bound for f in manifest.fields if f.error_bound},
-        "selection": selection,
-    }
 
 
 def check_space(folder: Path, n_bytes: int) -> None:

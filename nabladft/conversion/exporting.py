@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from nabladft import __version__
-from nabladft.conversion.converting import (
-    asked_document,
-    check_space,
-    refuse_bad,
-)
+from nabladft.conversion.converting import check_space, refuse_bad
 from nabladft.conversion.export_formats import WRITERS
-from nabladft.conversion.planning import Plan, check_same, describe_target, read_plan
+from nabladft.conversion.planning import (
+    Plan,
+    asked_document,
+    check_same,
+    describe_target,
+    read_plan,
+)
 from nabladft.conversion.rows import BadRow, read_rows
 from nabladft.conversion.selecting import select_rows
 from nabladft.conversion.settings import ConversionReport, Progress, Silent

@@ -6,9 +6,10 @@ for the same and find the same source, else it is refused with the difference.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
@@ -177,6 +178,29 @@ def fields_to_store(source: ConformationSource, wanted: Sequence[str] | None) ->
         second = "energy" if "energy" in derived else "formation_energy"
         names = tuple(name for name in names if name != second)
     return ordered(names)
+
+
+def asked_document(
+    settings: ConversionSettings,
+    fields: tuple[str, ...],
+    manifest: Manifest,
+    keys: IntArray | None,
+) -> dict[str, Any]:
+    """Write down what decides the content of the target, to compare with later."""
+    selection = None
+    if keys is not None:
+        ordered = np.unique(np.asarray(keys, dtype="<i8").reshape(-1, 2), axis=0)
+        selection = {
+            "n_conformations": len(ordered),
+            "sha256": hashlib.sha256(ordered.tobytes()).hexdigest(),
+        }
+    return asdict(settings) | {
+        "fields": list(fields),
+        "name": manifest.name,
+        "licence": manifest.licence,
+        "error_bounds": {f.name: f.error_bound for f in manifest.fields if f.error_bound},
+        "selection": selection,
+    }
 
 
 def describe_target(
