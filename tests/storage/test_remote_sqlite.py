@@ -102,6 +102,19 @@ def test_rows_are_fetched_before_sqlite_asks_for_them(server, long_file, page_si
     assert database.file.traffic.n_bytes < 1.35 * payload + 20 * 2 * max(4096, page_size)
 
 
+def test_rows_in_pieces_all_over_the_file_are_read_right(server, long_file):
+    execute(long_file, "DELETE FROM data WHERE id % 3 = 0")
+    copy = "SELECT id + 1000 + id % 7 * 1000, small, last, long FROM data WHERE id % 5 = 0"
+    execute(long_file, f"INSERT INTO data {copy} ORDER BY id DESC")
+    database = RemoteDatabase(server.url("long.db"))
+    connection = database.connect()
+    by_id = {row[0]: row for row in local(long_file, "SELECT * FROM data")}
+
+    for number in database.announced("data", ("small", "long", "last"), list(by_id)[::4]):
+        (row,) = connection.execute("SELECT * FROM data WHERE id = ?", (number,)).fetchall()
+        assert row == by_id[number]
+
+
 def test_only_as_much_of_a_row_as_its_first_columns_need(server, long_file):
     database = RemoteDatabase(server.url("long.db"))
     ids = list(range(0, 200, 10))
