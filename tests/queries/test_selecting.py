@@ -294,3 +294,32 @@ def test_an_index_of_another_version_in_the_cache_says_how_to_get_rid_of_it(stor
 
     with pytest.raises(StoreError, match=r"older version.*Remove it"):
         count(store, "")
+
+
+@pytest.fixture
+def served(store, tmp_path, monkeypatch):
+    from tests.range_server import RangeServer
+
+    monkeypatch.setenv("NABLADFT_CACHE", str(tmp_path / "remote-cache"))
+    monkeypatch.setenv("NABLADFT_ATTEMPTS", "1")
+    with RangeServer(tmp_path) as server:
+        yield server
+
+
+def test_a_store_at_a_server_is_asked_through_its_index(store, served, records):
+    tag_conformations(store, "first", np.array([[1, 0], [1, 1]]))
+    expected = count(store, "smarts 'c' and n_atoms < 12")
+
+    url = served.url("some")
+
+    assert count(url, "smarts 'c' and n_atoms < 12") == expected > 0
+    assert query(url, "tag = 'first'").keys.tolist() == [[1, 0], [1, 1]]
+    found = query(url, "", ids=np.array([records[3].key]))
+    assert found.source.read(found.rows)[0].key == records[3].key
+
+
+def test_a_store_at_a_server_without_an_index_is_refused(store, served):
+    (store / "index.sqlite").unlink()
+
+    with pytest.raises(StoreError, match=r"no index at the server.*Download it first"):
+        count(served.url("some"), "n_atoms < 12")

@@ -1,6 +1,9 @@
 import subprocess
 import sys
 
+import subprocess
+import sys
+
 import apsw
 import numpy as np
 import pytest
@@ -192,6 +195,28 @@ def test_a_build_that_was_stopped_goes_on(new_store, records, monkeypatch, stop_
     assert contents(store.folder) == before
     assert not set(told[:n_told]) & {t for t in told[n_told:] if t[0] == "rows"}
     assert [path.name for path in store.folder.glob(".index*")] == []
+
+
+@pytest.mark.slow
+def test_a_build_that_is_killed_again_and_again_ends_in_the_same_index(new_store, record, rng):
+    molecules = [(3, c) for c in range(300)] + [(11, c) for c in range(300)]
+    store = new_store(
+        *[[record(m, c, matrices=False) for m, c in molecules[k::20]] for k in range(20)],
+        fields=("energy",),
+    )
+    before = contents(store.folder)
+    code = "import sys, nabladft.storage.index as i; i._SMALL = 0; i.rebuild_index(sys.argv[1])"
+    while True:
+        process = subprocess.Popen([sys.executable, "-c", code, str(store.folder)])
+        try:
+            assert process.wait(timeout=rng.uniform(0.5, 2.5)) == 0
+            break
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        assert contents(store.folder) == before
+    assert contents(store.folder) == before
+    assert ask(store.folder, "PRAGMA integrity_check") == [("ok",)]
 
 
 def test_a_stopped_build_of_another_state_of_the_store_is_left(new_store, records, monkeypatch):
