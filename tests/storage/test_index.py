@@ -1,9 +1,6 @@
 import subprocess
 import sys
 
-import subprocess
-import sys
-
 import apsw
 import numpy as np
 import pytest
