@@ -19,7 +19,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-
 from nabladft import __version__
 from nabladft.conversion.planning import (
     Plan,
@@ -48,10 +47,10 @@ from nabladft.storage.manifest import MANIFEST_NAME, read_manifest
 from nabladft.storage.staging import STAGING_NAME, ShardStaging
 
 if TYPE_CHECKING:
-    import numpy as np
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from nabladft.conversion.scheduling import Scheduler
