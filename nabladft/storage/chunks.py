@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     IntArray = NDArray[np.int64]
 
-#: Size of the buffer of one dataset.
-_BUFFER_BYTES: Final = 8 << 20
+#: Size of the buffer of one dataset, where nothing else is said.
+BUFFER_BYTES: Final = 8 << 20
 
 
 class ChunkedArray:
@@ -35,7 +35,7 @@ class ChunkedArray:
         self,
         dataset: h5py.Dataset,
         *,
-        buffer_bytes: int = _BUFFER_BYTES,
+        buffer_bytes: int = BUFFER_BYTES,
         announce: Callable[[list[tuple[int, int]]], None] | None = None,
     ) -> None:
         """Wrap a dataset; nothing is read yet.

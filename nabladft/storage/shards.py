@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 
 from nabladft.fields import FIELDS, GEOMETRY_FIELDS
-from nabladft.storage.chunks import ChunkedArray
+from nabladft.storage.chunks import BUFFER_BYTES, ChunkedArray
 from nabladft.storage.codecs import (
     read_field,
     stored_values,
@@ -132,7 +132,13 @@ class Shard:
     """
 
     def __init__(
-        self, folder: Path, entry: ShardEntry, manifest: Manifest, file: ShardFile | None = None
+        self,
+        folder: Path,
+        entry: ShardEntry,
+        manifest: Manifest,
+        file: ShardFile | None = None,
+        *,
+        buffer_bytes: int = BUFFER_BYTES,
     ) -> None:
         """Open a shard.
 
@@ -141,6 +147,7 @@ class Shard:
             entry: What the manifest says of the shard.
             manifest: The manifest.
             file: The shard's bytes, where they are not in ``folder``.
+            buffer_bytes: Most that the unpacked chunks of one dataset may take.
 
         Raises:
             CorruptStoreError: The file is missing, has another size than the manifest says, or is
@@ -148,6 +155,7 @@ class Shard:
         """
         self.file = LocalShardFile(folder / entry.file, entry.n_bytes) if file is None else file
         self.n_rows = entry.rows
+        self._buffer_bytes = buffer_bytes
         self._how = {name: StoredField(name, manifest.geometry) for name in GEOMETRY_FIELDS}
         self._how |= {stored.name: stored for stored in manifest.fields}
         self._arrays: dict[str, ChunkedArray] = {}

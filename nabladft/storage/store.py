@@ -38,6 +38,9 @@ _OPEN_SHARDS: Final = 384
 #: Most that unpacked chunks of all shards together may take.
 _BUFFER_BYTES: Final = 256 << 20
 
+#: Least for one dataset: a few chunks.
+_LEAST_BUFFER: Final = 128 << 10
+
 #: Cached attributes as long as the store.
 _OF_ALL_SHARDS: Final = frozenset({"keys", "n_atoms", "n_orbitals"})
 
@@ -300,6 +303,13 @@ class Store(FlatSource):
         elif self._unpacks or len(self.manifest.shards) > _OPEN_SHARDS:
             self._shards.move_to_end(number)
         return shard
+
+    @cached_property
+    def _buffer_bytes(self) -> int:
+        """Share of one packed dataset in what may be unpacked."""
+        n_arrays = 2 + 2 * len(self.manifest.fields)
+        n_open = min(len(self.manifest.shards), _OPEN_SHARDS)
+        return max(_LEAST_BUFFER, _BUFFER_BYTES // (n_open * n_arrays))
 
     def _limit_buffers(self) -> None:
         """Give back what was unpacked of the shards that were used longest ago."""
