@@ -23,15 +23,6 @@ from nabladft.errors import (
 )
 from nabladft.resources import embedded_datasets
 from nabladft.storage.formats.array_pickles import NPY_MAGIC
-from nabladft.storage.formats.ase_formats import AseSource
-from nabladft.storage.formats.psi4_wavefunctions import (
-    FILE_NAME,
-    Psi4WavefunctionSource,
-    holds_wavefunctions,
-)
-from nabladft.storage.formats.published_energy import PublishedEnergySource
-from nabladft.storage.formats.published_hamiltonian import PublishedHamiltonianSource
-from nabladft.storage.formats.qh9 import QH9Source, is_qh9
 from nabladft.storage.formats.sqlite_source import SQLITE_MAGIC, first_value, table_columns
 from nabladft.storage.formats.summary_table import is_summary
 from nabladft.storage.manifest import MANIFEST_NAME
@@ -149,8 +140,10 @@ def _open_address(address: str) -> ConformationSource:
 def _open_folder(path: Path) -> ConformationSource:
     if (path / MANIFEST_NAME).is_file():
         return Store(path)
-    if holds_wavefunctions(path):
-        return Psi4WavefunctionSource(path)
+    from nabladft.storage.formats import psi4_wavefunctions  # noqa: PLC0415 - see _open_file
+
+    if psi4_wavefunctions.holds_wavefunctions(path):
+        return psi4_wavefunctions.Psi4WavefunctionSource(path)
     if is_unfinished(path):
         message = f"{path} is a store that is still being made. Run the same command to finish it."
         raise StoreError(message)
@@ -167,6 +160,9 @@ def _open_folder(path: Path) -> ConformationSource:
 
 
 def _open_file(path: Path) -> ConformationSource:
+    # Readers of foreign formats bring ASE and SciPy, which load longer than a store takes to open.
+    from nabladft.storage.formats import ase_formats, psi4_wavefunctions  # noqa: PLC0415
+
     with path.open("rb") as file:
         start = file.read(4096)
     if not start:
@@ -176,8 +172,8 @@ def _open_file(path: Path) -> ConformationSource:
         return _open_sqlite(path)
     if start.startswith(_HDF5_MAGIC):
         _refuse_hdf5(path)
-    if start.startswith(NPY_MAGIC) and FILE_NAME.fullmatch(path.name):
-        return Psi4WavefunctionSource(path)
+    if start.startswith(NPY_MAGIC) and psi4_wavefunctions.FILE_NAME.fullmatch(path.name):
+        return psi4_wavefunctions.Psi4WavefunctionSource(path)
     if is_summary(path):
         message = (
             f"{path} is a summary of properties without geometries. Join it to a file that has "
@@ -191,12 +187,19 @@ def _open_file(path: Path) -> ConformationSource:
     if path.name == MANIFEST_NAME and (path.parent / MANIFEST_NAME).is_file():
         return Store(path.parent)
     if start.split(b"\n", 1)[0].strip().isdigit():
-        return AseSource(path, format="extxyz")
+        return ase_formats.AseSource(path, format="extxyz")
     message = f"{path} is of no format that can be read here. {_READABLE}"
     raise FormatError(message)
 
 
 def _open_sqlite(path: Path | RemoteDatabase) -> ConformationSource:
+    from nabladft.storage.formats.ase_formats import AseSource  # noqa: PLC0415 - see _open_file
+    from nabladft.storage.formats.published_energy import PublishedEnergySource  # noqa: PLC0415
+    from nabladft.storage.formats.published_hamiltonian import (  # noqa: PLC0415
+        PublishedHamiltonianSource,
+    )
+    from nabladft.storage.formats.qh9 import QH9Source, is_qh9  # noqa: PLC0415
+
     tables = table_columns(path)
     if "systems" in tables:
         pairs = first_value(path, "SELECT key_value_pairs FROM systems LIMIT 1")

@@ -18,12 +18,10 @@ from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
 
-from nabladft.chemistry.attraction import attraction_matrix
 from nabladft.chemistry.basis import basis_set_named
 from nabladft.chemistry.gaussians import gaussian_basis
 from nabladft.chemistry.orbitals import ORBITAL_ORDERS
 from nabladft.chemistry.packing import pack_lower
-from nabladft.chemistry.two_centre import two_centre_triangles
 from nabladft.errors import UnknownNameError
 
 if TYPE_CHECKING:
@@ -77,6 +75,9 @@ def recompute(
     Raises:
         UnsupportedElementError: An element is not in the basis set.
     """
+    # Integrals bring SciPy, which takes longer to load than a store to open.
+    from nabladft.chemistry.two_centre import two_centre_triangles  # noqa: PLC0415
+
     basis, order = basis_set_named(basis_set), cast("OrbitalOrder", orbital_order)
     orbitals = np.concatenate([[0], np.cumsum(basis.orbitals_per_atom(flat.atomic_numbers))])
     values = dict(flat.values)
@@ -95,6 +96,9 @@ def recompute(
 
 
 def _core_hamiltonians(flat: FlatRecords, basis: BasisSet, order: OrbitalOrder) -> FloatArray:
+    from nabladft.chemistry.attraction import attraction_matrix  # noqa: PLC0415 - see recompute
+    from nabladft.chemistry.two_centre import two_centre_triangles  # noqa: PLC0415
+
     kinetic = two_centre_triangles(
         flat.atomic_numbers,
         flat.positions,
