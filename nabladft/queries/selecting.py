@@ -54,7 +54,7 @@ DEFAULT_COLUMNS: Final = (
 _STEP: Final = 50_000
 
 #: Molecules tried to estimate how many fulfil a query, and the share of them that counts as many.
-_TRIED: Final = 500
+_TRIED: Final = 100
 _MANY: Final = 0.1
 
 
