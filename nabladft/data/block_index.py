@@ -1,9 +1,10 @@
 """Which value of a packed triangle each value of the atom-pair blocks is.
 
-A shuffled batch of a large data set has as many molecules as records, so nothing can be looked up
-that was made before: the index is made anew for each record, in the time of one copy, from what the
-order of atoms and orbitals leaves together. A row of a block is a piece of a row of the triangle;
-only the blocks on the diagonal, which are stored whole, need their upper halves from elsewhere.
+A shuffled batch of a large data set has as many molecules as records, so most indices are made
+anew, in the time of two copies of the matrix, from what the order of atoms and orbitals leaves
+together; the last few are kept, and serve all molecules with the same sequence of shells. A row of
+a block is a piece of a row of the triangle; only the blocks on the diagonal, which are stored
+whole, need their upper halves from elsewhere.
 
 Example:
     Two hydrogen atoms with two orbitals each would give the blocks (0, 0), (1, 0), (1, 1):
@@ -73,8 +74,8 @@ def block_index(
         OrbitalOrderError: There is no such orbital order.
         UnsupportedElementError: An element has no shells in the basis set.
     """
-    numbers = np.ascontiguousarray(atomic_numbers, dtype=np.int64)
-    return _index(numbers.tobytes(), basis_set, source, target)
+    orbital_counts(basis_set, atomic_numbers)  # refuses elements that the basis set does not have
+    return _index(_alike(basis_set)[atomic_numbers].tobytes(), basis_set, source, target)
 
 
 def blocks_of_records(
@@ -163,7 +164,22 @@ def _n_values(numbers: NDArray[np.integer], basis_set: str) -> tuple[int, int]:
     return (n_orbitals**2 + int(counts @ counts)) // 2, n_orbitals
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=8)
+def _alike(basis_set: str) -> IntArray:
+    """For each atomic number the smallest one with the same shells.
+
+    Carbon, nitrogen, oxygen and fluorine have the same shells in most basis sets, and most files
+    list hydrogens last, so that many molecules share one index.
+    """
+    shells = basis_set_named(basis_set).shells
+    first: dict[tuple[int, ...], int] = {}
+    table = np.zeros(max(shells) + 1, dtype=np.int64)
+    for number in sorted(shells):
+        table[number] = first.setdefault(shells[number], number)
+    return table
+
+
+@lru_cache(maxsize=64)
 def _index(
     key: bytes, basis_set: str, source: str, target: str
 ) -> tuple[IntArray, NDArray[np.int8] | None]:

@@ -95,3 +95,10 @@ def test_triangle_of_another_size_is_refused(matrices):
 def test_element_without_shells_is_refused():
     with pytest.raises(UnsupportedElementError, match="no shells"):
         block_index(np.array([92]), "def2-svp", source="psi4", target="psi4")
+
+
+def test_elements_with_the_same_shells_share_an_index():
+    one, _ = block_index(np.array([6, 16, 1]), "def2-svp", source="psi4", target="ascending")
+    other, _ = block_index(np.array([9, 17, 1]), "def2-svp", source="psi4", target="ascending")
+
+    assert one is other
