@@ -7,7 +7,9 @@ set that fits into its buffers is unpacked once and then read like memory.
 
 from __future__ import annotations
 
+import mmap
 from itertools import pairwise
+from math import prod
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -110,7 +112,12 @@ class ChunkedArray:
             self._load(buffer, needed, slots)
             return buffer, slot_of
         if self._buffer is None:
-            self._buffer = self._new_buffer(self._n_slots)
+            # Not from the heap, which buffers that stay would keep from shrinking.
+            shape = (self._n_slots * self._size, *self._tail)
+            n_bytes = max(1, prod(shape) * self._dtype.itemsize)
+            private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+            memory = mmap.mmap(-1, n_bytes, flags=private)
+            self._buffer = np.ndarray(shape, self._dtype, memory)
         missing = needed[self._slot_of[needed] < 0]
         if len(missing):
             # The oldest go first, but none that is needed now.
