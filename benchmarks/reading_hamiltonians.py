@@ -24,6 +24,7 @@ from nabladft.chemistry.overlap import overlap_matrix
 from nabladft.chemistry.packing import pack_lower
 from nabladft.conformation import Conformation
 from nabladft.data import HamiltonianDataset
+from nabladft.data import block_index as block_index_module
 from nabladft.data.blocks import block_layout
 from nabladft.storage.store import Store
 from nabladft.storage.writing import append, create_store
@@ -138,7 +139,8 @@ def open_readers(folder: Path, records: list[Conformation]) -> dict[str, tuple[P
             **options,
         )
         append(path, records)
-        readers[name] = (path, dataset_reader(path))
+        readers[name] = (path, dataset_reader(path, forgets=False))
+        readers[f"{name}, index made anew"] = (path, dataset_reader(path, forgets=True))
     return readers
 
 
@@ -274,11 +276,17 @@ def layout_of(molecules: list[NDArray[np.integer]]) -> Any:  # noqa: ANN401 - a 
     return block_layout(numbers, torch.from_numpy(offsets), "def2-svp", "ascending")
 
 
-def dataset_reader(path: Path) -> Read:
-    """Read a store through the data set that training uses."""
+def dataset_reader(path: Path, *, forgets: bool) -> Read:
+    """Read a store through the data set that training uses.
+
+    The molecules here are few, so that the indices of all of them are kept; with ``forgets`` none
+    is, as in a large set of many elements.
+    """
     dataset = HamiltonianDataset(Store(path))
 
     def read(rows: NDArray[np.int64]) -> tuple[torch.Tensor, Any]:
+        if forgets:
+            block_index_module._index.cache_clear()  # noqa: SLF001 - what is measured
         batch = dataset.collate(dataset.__getitems__(rows))
         return batch.labels["hamiltonian"], batch.blocks
 
