@@ -30,6 +30,8 @@ from nabladft.errors import OrbitalCountError
 from nabladft.storage.ragged import offsets_of, ranges
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from nabladft.storage.flat import FlatRecords
@@ -98,15 +100,43 @@ def blocks_of_records(
         OrbitalCountError: A triangle does not have the size that the basis set gives its atoms.
     """
     packed, starts = flat.values[name], flat.value_offsets(name).tolist()
+    triangles = [packed[start:stop] for start, stop in pairwise(starts)]
+    kinds = {"source": source, "target": target}
+    return blocks_of_triangles(triangles, flat, basis_set, dtype=dtype, **kinds)
+
+
+def blocks_of_triangles(
+    triangles: Sequence[NDArray[Any]],
+    flat: FlatRecords,
+    basis_set: str,
+    *,
+    source: str,
+    target: str,
+    dtype: np.dtype[Any],
+) -> tuple[NDArray[Any], IntArray]:
+    """Turn one packed triangle for each record into block values.
+
+    Args:
+        triangles: Lower triangles, row by row, as many as records.
+        flat: The records.
+        basis_set: Name of the basis set.
+        source: Orbital order of the triangles.
+        target: Orbital order wanted.
+        dtype: Type of the values wanted.
+
+    Returns:
+        As :func:`blocks_of_records`.
+
+    Raises:
+        OrbitalCountError: A triangle does not have the size that the basis set gives its atoms.
+    """
     atoms = flat.atom_offsets.tolist()
     molecules = [flat.atomic_numbers[first:last] for first, last in pairwise(atoms)]
     sizes = [_n_values(numbers, basis_set) for numbers in molecules]
     offsets = offsets_of(np.array([n_values for n_values, _ in sizes], dtype=np.int64))
     values = np.empty(int(offsets[-1]), dtype=dtype)
-    for k, (start, stop) in enumerate(
-        zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)
-    ):
-        triangle = packed[starts[k] : starts[k + 1]]
+    for k, (start, stop) in enumerate(pairwise(offsets.tolist())):
+        triangle = triangles[k]
         check_packed_size(len(triangle), sizes[k][1], molecules[k], basis_set)
         where, signs = block_index(molecules[k], basis_set, source=source, target=target)
         # Rounded first, the triangle is half as large, and so are the jumps in memory.

@@ -17,28 +17,32 @@ from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 import nabladft
 from nabladft.chemistry.basis import basis_set_named
 from nabladft.chemistry.orbitals import orbital_order_named
 from nabladft.data.batch import Batch, concatenate
-from nabladft.data.block_index import blocks_of_records
+from nabladft.data.block_index import blocks_of_records, blocks_of_triangles
 from nabladft.data.blocks import BlockLayout, block_layout
 from nabladft.errors import InputError, MissingFieldError, OrbitalOrderError, UnknownNameError
 from nabladft.storage.derived import isolated_atoms_energies
 from nabladft.storage.ragged import Rows
 from nabladft.storage.source import ConformationSource
+from nabladft.storage.store import Store
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from numpy.typing import NDArray
     from torch import Tensor
 
     from nabladft.storage.flat import FlatRecords
 
     IntArray = NDArray[np.int64]
+
+#: Packed matrices that were not copied, or None.
+_Triangles = list[NDArray[np.float64]] | None
 
 #: Each follows from the other and the atoms, so a source needs to hold only one of them.
 _TWIN_ENERGIES = {"formation_energy": "energy", "energy": "formation_energy"}
@@ -212,8 +216,8 @@ class ConformationDataset(Dataset[Batch]):
         return self.source.n_atoms[self.rows]
 
     def _read(self, rows: IntArray) -> _Columns:
-        flat = self.source.read_flat(rows, fields=self._source_fields)
-        labels, value_offsets = self._labels(flat)
+        flat, triangles = self._flat(rows)
+        labels, value_offsets = self._labels(flat, triangles)
         return _Columns(
             molecule_id=_tensor(flat.molecule_id),
             conformation_id=_tensor(flat.conformation_id),
@@ -224,7 +228,15 @@ class ConformationDataset(Dataset[Batch]):
             value_offsets=value_offsets,
         )
 
-    def _labels(self, flat: FlatRecords) -> tuple[dict[str, Tensor], Tensor | None]:
+    def _flat(self, rows: IntArray) -> tuple[FlatRecords, _Triangles]:
+        """Read records, and packed matrices apart from them where that saves a copy."""
+        return self.source.read_flat(rows, fields=self._source_fields), None
+
+    def _labels(
+        self,
+        flat: FlatRecords,
+        triangles: _Triangles,  # noqa: ARG002 - for datasets with matrices
+    ) -> tuple[dict[str, Tensor], Tensor | None]:
         """Turn what was read into labels, and say where the block values of each record begin."""
         labels = {}
         for name in self.fields:
@@ -341,23 +353,35 @@ class HamiltonianDataset(ConformationDataset):
             counts.append(np.add.reduceat(orbitals, flat.atom_offsets[:-1]))
         return np.concatenate(counts) ** 2 if counts else np.zeros(0, dtype=np.int64)
 
-    def _labels(self, flat: FlatRecords) -> tuple[dict[str, Tensor], Tensor | None]:
-        labels, offsets = super()._labels(flat)
+    def _flat(self, rows: IntArray) -> tuple[FlatRecords, _Triangles]:
+        if "hamiltonian" in self.fields and isinstance(self.source, Store):
+            triangles = self.source.triangles("hamiltonian", rows)
+            if triangles is not None:
+                others = [name for name in self._source_fields if name != "hamiltonian"]
+                return self.source.read_flat(rows, fields=others), triangles
+        return super()._flat(rows)
+
+    def _labels(
+        self, flat: FlatRecords, triangles: _Triangles
+    ) -> tuple[dict[str, Tensor], Tensor | None]:
+        labels, offsets = super()._labels(flat, triangles)
         if "hamiltonian" in self.fields:
-            labels["hamiltonian"], offsets = self._blocks(flat)
+            labels["hamiltonian"], offsets = self._blocks(flat, triangles)
         return labels, offsets
 
-    def _blocks(self, flat: FlatRecords) -> tuple[Tensor, Tensor]:
+    def _blocks(self, flat: FlatRecords, triangles: _Triangles) -> tuple[Tensor, Tensor]:
         # NumPy has no name for some types of torch; values go there by way of float32.
         direct = self.dtype in {torch.float32, torch.float64}
-        values, offsets = blocks_of_records(
-            flat,
-            "hamiltonian",
-            self.basis_set,
-            source=self._source_order,
-            target=self.orbital_order,
-            dtype=np.dtype(np.float64 if self.dtype == torch.float64 else np.float32),
-        )
+        dtype = np.dtype(np.float64 if self.dtype == torch.float64 else np.float32)
+        orders = {"source": self._source_order, "target": str(self.orbital_order)}
+        if triangles is None:
+            values, offsets = blocks_of_records(
+                flat, "hamiltonian", self.basis_set, dtype=dtype, **orders
+            )
+        else:
+            values, offsets = blocks_of_triangles(
+                triangles, flat, self.basis_set, dtype=dtype, **orders
+            )
         tensor = torch.from_numpy(values)
         return tensor if direct else tensor.to(self.dtype), torch.from_numpy(offsets)
 

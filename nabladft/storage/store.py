@@ -254,6 +254,29 @@ class Store(FlatSource):
             self._is_mapped = False  # packed or elsewhere, and so are the other shards
         return read_by_shard(self._shards_of(numbers.tolist()), numbers, rows, fields)
 
+    def triangles(self, name: str, rows: IntArray) -> list[NDArray[np.float64]] | None:
+        """Give the packed triangles of a matrix without copying them.
+
+        Args:
+            name: A symmetric matrix that is on disk.
+            rows: From 0 to ``len(self) - 1``, shape (n,).
+
+        Returns:
+            For each row a view of its memory map, not to be written to; None where the matrices are
+            packed or elsewhere.
+        """
+        found = []
+        numbers = self._first_rows.searchsorted(rows, side="right") - 1
+        local = rows - self._first_rows[numbers]
+        for number, row in zip(numbers.tolist(), local.tolist(), strict=True):
+            shard = self._shard(number)
+            view = shard.view(name)
+            if view is None:
+                return None
+            start, stop = shard.offsets_of_orbitals(name)[row : row + 2].tolist()
+            found.append(view[start:stop])
+        return found
+
     def read_texts(self, indices: Sequence[int] | IntArray) -> Texts:
         """Read SMILES and origin of the geometry, in the order asked for, duplicates included.
 

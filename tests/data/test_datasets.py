@@ -10,6 +10,8 @@ from nabladft.chemistry.elements import isolated_atoms_energy
 from nabladft.data import Batch, EnergyDataset, HamiltonianDataset
 from nabladft.data.blocks import dense_from_blocks
 from nabladft.errors import InputError, MissingFieldError, OrbitalOrderError, UnknownNameError
+from nabladft.storage.store import Store
+from nabladft.storage.writing import append, create_store
 
 ROWS = [3, 0, 3, 1, 4, 2]
 
@@ -204,3 +206,31 @@ def test_unknown_orbital_order_is_refused(labelled_source):
 def test_index_out_of_range_stops_an_iteration(labelled_source):
     with pytest.raises(IndexError, match="5 conformations"):
         EnergyDataset(labelled_source)[5]
+
+
+@pytest.mark.parametrize("codec", ["plain", "compact"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_stores_give_what_records_give(labelled_records, labelled_source, tmp_path, codec, dtype):
+    fields = ("energy", "forces", "hamiltonian")
+    exact = {"error_bounds": dict.fromkeys(fields)} if codec == "compact" else {}
+    folder = create_store(
+        tmp_path / "store",
+        name="store",
+        level_of_theory={"method": "HF/def2-SVP"},
+        fields=fields,
+        basis_set="def2-SVP",
+        orbital_order="ascending",
+        codec=codec,
+        **exact,
+    )
+    append(folder, labelled_records[:2])
+    append(folder, labelled_records[2:])
+    options = {"fields": fields, "dtype": dtype, "orbital_order": "psi4"}
+
+    stored = HamiltonianDataset(Store(folder), **options)
+    expected = HamiltonianDataset(labelled_source, **options)
+
+    for rows in ([4, 0, 0, 3], [1], [2, 3]):
+        one, other = (data.collate(data.__getitems__(rows)) for data in (stored, expected))
+        assert_same(one, other)
+        assert one.labels["hamiltonian"].dtype == dtype
