@@ -23,6 +23,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import torch
 
 from nabladft.chemistry.basis import basis_set_named
 from nabladft.chemistry.orbitals import OrbitalOrder, orbital_permutation
@@ -58,7 +59,7 @@ class _Element:
 
 def block_index(
     atomic_numbers: NDArray[np.integer], basis_set: str, *, source: str, target: str
-) -> tuple[IntArray, NDArray[np.int8] | None]:
+) -> tuple[NDArray[np.int32], NDArray[np.int8] | None]:
     """Say where each block value of one conformation is in its packed triangle.
 
     Args:
@@ -135,12 +136,18 @@ def blocks_of_triangles(
     sizes = [_n_values(numbers, basis_set) for numbers in molecules]
     offsets = offsets_of(np.array([n_values for n_values, _ in sizes], dtype=np.int64))
     values = np.empty(int(offsets[-1]), dtype=dtype)
+    # One buffer for all: new memory for each record would cost as much as filling it.
+    rounded = np.empty(max(map(len, triangles), default=0), dtype=dtype)
+    from_tensor, to_tensor = torch.from_numpy(rounded), torch.from_numpy(values)
     for k, (start, stop) in enumerate(pairwise(offsets.tolist())):
         triangle = triangles[k]
         check_packed_size(len(triangle), sizes[k][1], molecules[k], basis_set)
         where, signs = block_index(molecules[k], basis_set, source=source, target=target)
         # Rounded first, the triangle is half as large, and so are the jumps in memory.
-        np.take(triangle.astype(dtype), where, out=values[start:stop], mode="clip")
+        rounded[: len(triangle)] = triangle
+        # torch gathers faster than NumPy, and from 32-bit places without widening them.
+        index = torch.from_numpy(where)
+        torch.index_select(from_tensor, 0, index, out=to_tensor[start:stop])
         if signs is not None:
             values[start:stop] *= signs
     return values, offsets
@@ -212,7 +219,7 @@ def _alike(basis_set: str) -> IntArray:
 @lru_cache(maxsize=64)
 def _index(
     key: bytes, basis_set: str, source: str, target: str
-) -> tuple[IntArray, NDArray[np.int8] | None]:
+) -> tuple[NDArray[np.int32], NDArray[np.int8] | None]:
     numbers = np.frombuffer(key, dtype=np.int64)
     elements = [_element(number, basis_set, source, target) for number in numbers.tolist()]
     counts = orbital_counts(basis_set, numbers)
@@ -243,12 +250,12 @@ def _index(
     index[ranges(block_offsets[is_diagonal], squares)] = (
         corner + np.repeat(first, squares) * larger + within
     )
-    index.flags.writeable = False
+    places = index.astype(np.int32)  # half the memory to go through, and a triangle is no larger
     signs = np.concatenate([element.signs for element in elements])
     if (signs == 1).all():
-        return index, None
+        return places, None
     row_sign = np.repeat(signs[ranges(first[row_atom], heights)], length)
-    return index, row_sign * signs[ranges(begin, length)]
+    return places, row_sign * signs[ranges(begin, length)]
 
 
 @lru_cache(maxsize=256)
