@@ -522,7 +522,8 @@ def draw(energies: dict[str, tuple[float, float]], matrices: dict[str, float], p
         bars = axis.barh(names, values, color=colours)
         axis.bar_label(bars, [f"{value:,.0f}" for value in values], padding=3, fontsize="small")
         axis.set(xscale="log", title=title, xlabel="conformations per second")
-        axis.margins(x=0.15)
+        axis.set_xlim(10 ** np.floor(np.log10(min(values))), 3 * max(values))
+        axis.xaxis.set_minor_formatter("")  # the bars carry their numbers
         axis.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=130)
     plt.close(figure)
