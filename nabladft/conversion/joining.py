@@ -16,17 +16,17 @@ import numpy as np
 from nabladft.conversion.sources import derived_fields
 from nabladft.errors import InputError
 from nabladft.fields import FIELDS
+from nabladft.storage.extended_source import ExtendedSource
 from nabladft.storage.flat import ordered
 from nabladft.storage.formats.summary_source import SummarySource
-from nabladft.storage.source import ConformationSource, SourceInfo
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from nabladft.conformation import Conformation
     from nabladft.storage.flat import FlatRecords, Texts
+    from nabladft.storage.source import ConformationSource, SourceInfo
 
     IntArray = NDArray[np.int64]
 
@@ -69,7 +69,7 @@ class KeyFinder:
         return np.where(inside, rank * self._span + second, -1)
 
 
-class JoinedSource(ConformationSource):
+class JoinedSource(ExtendedSource):
     """A source with labels of others added.
 
     Args:
@@ -140,20 +140,6 @@ class JoinedSource(ConformationSource):
             added.append(names)
         return added
 
-    def __len__(self) -> int:
-        """Number of conformations of the first source."""
-        return len(self.base)
-
-    @property
-    def keys(self) -> IntArray:
-        """Pairs (molecule_id, conformation_id), shape (n, 2)."""
-        return self.base.keys
-
-    @property
-    def n_atoms(self) -> IntArray:
-        """Number of atoms of all records, shape (n,)."""
-        return self.base.n_atoms
-
     @property
     def data_hash(self) -> str:
         """Hashes of all sources: the joined data have no other."""
@@ -185,24 +171,6 @@ class JoinedSource(ConformationSource):
             values |= other.values
             counts = np.maximum(counts, other.orbital_counts)
         return replace(flat, values={name: values[name] for name in names}, orbital_counts=counts)
-
-    def read(
-        self, indices: Sequence[int] | IntArray, *, fields: Sequence[str] | None = None
-    ) -> list[Conformation]:
-        """Read records.
-
-        Args:
-            indices: Rows of the first source.
-            fields: Labels to read; None reads all.
-        """
-        from nabladft.storage.flat import unflatten  # noqa: PLC0415 - rarely needed here
-
-        return unflatten(
-            self.read_flat(indices, fields=fields),
-            self.read_texts(indices),
-            basis_set=self.info.basis_set,
-            orbital_order=self.info.orbital_order,
-        )
 
     def read_texts(self, indices: Sequence[int] | IntArray) -> Texts:
         """Read SMILES and origin of the geometry; SMILES may come from any of the sources."""

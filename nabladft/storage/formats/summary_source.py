@@ -20,10 +20,10 @@ from nabladft.errors import InputError, UnitError
 from nabladft.fields import FIELDS
 from nabladft.storage.content import MODULUS, content_sum, data_hash
 from nabladft.storage.derived import derivable_fields, isolated_atoms_energies
-from nabladft.storage.flat import ordered, unflatten
+from nabladft.storage.extended_source import ExtendedSource
+from nabladft.storage.flat import ordered
 from nabladft.storage.formats.summary_table import FIELD_COLUMNS, SummaryTable, open_summary
 from nabladft.storage.formats.summary_units import SettledUnit, settle_units
-from nabladft.storage.source import ConformationSource, SourceInfo
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from nabladft.conformation import Conformation
-    from nabladft.storage.flat import FlatRecords, Texts
+    from nabladft.storage.flat import FlatRecords
+    from nabladft.storage.source import ConformationSource, SourceInfo
 
     IntArray = NDArray[np.int64]
 
@@ -45,7 +45,7 @@ _REPULSION_TOLERANCE: Final = 1e-5
 _ENERGIES: Final = {"energy", "formation_energy"}
 
 
-class SummarySource(ConformationSource):
+class SummarySource(ExtendedSource):
     """A source with labels added that a summary has for the same conformations.
 
     Labels that the source itself has stay its own. Units are settled by recomputation at first use
@@ -169,20 +169,6 @@ class SummarySource(ConformationSource):
         }
         return replace(info, fields=fields, details=details)
 
-    def __len__(self) -> int:
-        """Number of conformations of the geometries' source."""
-        return len(self.base)
-
-    @property
-    def keys(self) -> IntArray:
-        """Pairs (molecule_id, conformation_id), shape (n, 2)."""
-        return self.base.keys
-
-    @property
-    def n_atoms(self) -> IntArray:
-        """Number of atoms of all records, shape (n,)."""
-        return self.base.n_atoms
-
     @cached_property
     def data_hash(self) -> str:
         """SHA-256 (hex) that identifies the contents; reads everything."""
@@ -229,34 +215,6 @@ class SummarySource(ConformationSource):
             atoms = isolated_atoms_energies(flat.atomic_numbers, flat.atom_offsets)
             values[name] = stored - atoms if name == "formation_energy" else stored + atoms
         return replace(flat, values={name: values[name] for name in names})
-
-    def read(
-        self, indices: Sequence[int] | IntArray, *, fields: Sequence[str] | None = None
-    ) -> list[Conformation]:
-        """Read records, in the order asked for, duplicates included.
-
-        Args:
-            indices: Rows, 0 to ``len(self) - 1``; negative ones count from the end.
-            fields: Labels to read; None reads every label present.
-
-        Raises:
-            InputError: As :meth:`read_flat`.
-            MissingFieldError: The source does not hold a field that was asked for.
-        """
-        return unflatten(
-            self.read_flat(indices, fields=fields),
-            self.read_texts(indices),
-            basis_set=self.info.basis_set,
-            orbital_order=self.info.orbital_order,
-        )
-
-    def read_texts(self, indices: Sequence[int] | IntArray) -> Texts:
-        """Give the words of the geometries' source.
-
-        Raises:
-            InputError: An index is out of range or not an integer.
-        """
-        return self.base.read_texts(indices)
 
     def _label(self, name: str, rows: IntArray, keys: IntArray) -> NDArray[np.float64]:
         """Read one label of the table in atomic units, shape (n,) or (n, 3)."""
