@@ -4,8 +4,9 @@ After the paper, from bottom to top: spherical features of atoms by convolution 
 of their neighbours (:class:`Convolution`), features of each atom and of each pair of atoms by
 products of those (:class:`SelfInteraction`, :class:`PairInteraction`), and Clebsch-Gordan expansion
 of these into the blocks of the matrix, with weights that depend on the two elements
-(:class:`ElementWeights`). A block is the mean of what is computed for (i, j) and the transpose of
-what is computed for (j, i), so the matrix is symmetric by construction.
+(:mod:`nabladft.models.layers.element_weights`, :mod:`nabladft.models.layers.block_readout`). A
+block is the mean of what is computed for (i, j) and the transpose of what is computed for (j, i),
+so the matrix is symmetric by construction.
 
 Where this differs from the published network, and what it adds, is listed in README.md.
 
@@ -16,7 +17,6 @@ Source:
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -25,21 +25,21 @@ from e3nn.nn import FullyConnectedNet
 from torch import nn
 
 from nabladft.chemistry.elements import DATASET_ELEMENTS
-from nabladft.errors import ConfigError, InputError
-from nabladft.models.layers.expansion import BlockExpansion
+from nabladft.errors import ConfigError
+from nabladft.models.layers.block_readout import BlockReadout
+from nabladft.models.layers.element_weights import ElementWeights
 from nabladft.models.layers.products import ChannelProduct, HarmonicsProduct
+from nabladft.models.layers.radial import ExponentialBernstein
 from nabladft.models.layers.spherical import (
     Irrep,
     Linear,
     NormGate,
     cut,
-    harmonics,
     invariants,
     normalised,
     orbital_irreps,
     perceptron,
 )
-from nabladft.models.layers.two_center import TwoCenterReference, TwoCenterSample
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -47,14 +47,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from nabladft.data import Batch
+    from nabladft.models.layers.pair_graph import PairGraph
 
 #: Hidden width of the networks that give the weights of a product.
 _WEIGHT_WIDTH: Final = 32
-#: What the network adds to a pair is scaled by exp(-decay r); 1/bohr. Chosen, not tuned: the
-#: residual of the two-centre terms on nano falls off faster, with about 0.6 from 4 to 9 bohr.
-RESIDUAL_DECAY: Final = 0.25
-#: A scale counts as measured from this many blocks on; below, it leans on that of all elements.
-_ENOUGH: Final = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +81,7 @@ class Config:
     n_pair_layers: int = 2
     cutoff: float = 12.0
     n_radial: int = 32
-    reference: Literal["mean", "two_center"] = "mean"
+    reference: Literal["none", "mean", "two_center"] = "mean"
     n_reference_radial: int = 10
 
     def __post_init__(self) -> None:
@@ -94,9 +90,6 @@ class Config:
             message = (
                 f"n_pair_layers must be 1 to n_layers = {self.n_layers}, got {self.n_pair_layers}."
             )
-            raise ConfigError(message)
-        if self.reference not in {"mean", "two_center"}:
-            message = f"reference must be 'mean' or 'two_center', got {self.reference!r}."
             raise ConfigError(message)
 
 
@@ -120,16 +113,15 @@ class QHNet(nn.Module):
         super().__init__()
         self.config = config
         self.basis_set = config.basis_set
-        self.expansion = BlockExpansion(config.elements, config.basis_set)
-        n_elements = len(self.expansion.elements)
-        irreps = self.expansion.irreps
-        nodes = orbital_irreps(config.lmax)
-        self.reference = TwoCenterReference(
-            irreps,
-            self.expansion.widths,
-            n_elements=n_elements,
-            n_radial=config.n_reference_radial if config.reference == "two_center" else 0,
+        self.readout = BlockReadout(
+            config.elements,
+            config.basis_set,
+            reference=config.reference,
+            n_radial=config.n_reference_radial,
         )
+        expansion = self.readout.expansion
+        n_elements, irreps = len(expansion.elements), expansion.irreps
+        nodes = orbital_irreps(config.lmax)
         self.radial = ExponentialBernstein(config.n_radial, config.cutoff)
         self.embedding = nn.Embedding(n_elements, config.channels)
         self.convolutions = nn.ModuleList(
@@ -143,11 +135,9 @@ class QHNet(nn.Module):
             PairInteraction(nodes, irreps, config.channels, config.n_radial)
             for _ in range(config.n_pair_layers)
         )
-        self.atom_output = ElementWeights(self.expansion, config, n_embeddings=1)
-        self.pair_output = ElementWeights(self.expansion, config, n_embeddings=2)
-        self.register_buffer("mean_neighbours", torch.ones(()))
-
-    mean_neighbours: Tensor
+        sizes = (config.channels, config.bottleneck)
+        self.atom_output = ElementWeights(expansion, *sizes, n_embeddings=1)
+        self.pair_output = ElementWeights(expansion, *sizes, n_embeddings=2)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Predict.
@@ -162,15 +152,12 @@ class QHNet(nn.Module):
             InputError: The batch has no blocks, or blocks of another kind.
             UnsupportedElementError: An element is not among ``elements``.
         """
-        graph = Graph(batch, self.expansion, self.config)
+        graph = self.readout.graph(batch, lmax=self.config.lmax)
         atoms, pairs = self._features(graph)
-        atom_reference, pair_reference = self._references(graph)
         table = self.embedding.weight
-        envelope = torch.exp(-RESIDUAL_DECAY * graph.distances)
-        diagonal = self.atom_output(atoms, table, graph.elements, atom_reference)
-        off_diagonal = self.pair_output(pairs, table, graph.types, pair_reference, envelope)
-        padded = torch.cat([self.expansion.expand(diagonal), self.expansion.expand(off_diagonal)])
-        return {"hamiltonian": graph.gather(padded)}
+        diagonal = self.atom_output(atoms, table, graph.elements)
+        off_diagonal = self.pair_output(pairs, table, graph.types)
+        return {"hamiltonian": self.readout(graph, diagonal, off_diagonal)}
 
     def prepare(self, batches: Iterable[Batch]) -> None:
         """Fit the reference and the scale of what remains.
@@ -178,14 +165,9 @@ class QHNet(nn.Module):
         Args:
             batches: The training split; it is visited twice.
         """
-        dtype = self.embedding.weight.dtype
-        with torch.no_grad():
-            self.double()
-            self.reference.fit(_samples(batches, self.expansion, self.config))
-            self._fit_scales(_samples(batches, self.expansion, self.config))
-            self.to(dtype)
+        self.readout.prepare(batches, cutoff=self.config.cutoff)
 
-    def _features(self, graph: Graph) -> tuple[Tensor, Tensor]:
+    def _features(self, graph: PairGraph) -> tuple[Tensor, Tensor]:
         """Features of atoms and of ordered pairs of atoms, over the irreps of a block."""
         radial = self.radial(graph.distances)
         near = graph.distances < self.config.cutoff
@@ -197,7 +179,7 @@ class QHNet(nn.Module):
         n_before = self.config.n_layers - self.config.n_pair_layers
         for layer, convolution in enumerate(self.convolutions):
             features = convolution(
-                features, receiver, sender, directions, edge_radial, self.mean_neighbours
+                features, receiver, sender, directions, edge_radial, self.readout.mean_neighbours
             )
             if layer >= n_before:
                 atom_update = self.self_interactions[layer - n_before](features)
@@ -209,70 +191,6 @@ class QHNet(nn.Module):
         assert atoms is not None
         assert pairs is not None
         return atoms, pairs
-
-    def _references(self, graph: Graph) -> tuple[list[Tensor | None], list[Tensor | None]]:
-        geometry = (graph.first, graph.second, graph.distances, graph.harmonics)
-        atom = self.reference.atom(graph.elements, *geometry)
-        return atom, self.reference.pair(graph.types, graph.distances, graph.harmonics)
-
-    def _fit_scales(self, samples: Iterable[TwoCenterSample]) -> None:
-        """Measure how large the residual of the reference is, for the network to start there."""
-        atoms = _Spread(self.expansion.widths, len(self.expansion.elements))
-        pairs = _Spread(self.expansion.widths, len(self.expansion.elements) ** 2)
-        n_near, n_atoms = 0, 0
-        for sample in samples:
-            geometry = (sample.first, sample.second, sample.distances, sample.harmonics)
-            atom = self.reference.atom(sample.elements, *geometry)
-            pair = self.reference.pair(sample.types, sample.distances, sample.harmonics)
-            growth = torch.exp(RESIDUAL_DECAY * sample.distances)
-            atoms.add(sample.elements, sample.atom_targets, atom)
-            pairs.add(sample.types, sample.pair_targets, pair, growth)
-            n_near += int((sample.distances < self.config.cutoff).sum())
-            n_atoms += len(sample.elements)
-        self.atom_output.set_scales(atoms.roots())
-        self.pair_output.set_scales(pairs.roots())
-        self.mean_neighbours.fill_(max(n_near, 1) / max(n_atoms, 1))
-
-
-class ExponentialBernstein(nn.Module):
-    """Radial functions: Bernstein polynomials of exp(-alpha r) times a smooth cutoff.
-
-    Source:
-        O. T. Unke et al., "SE(3)-equivariant prediction of molecular wavefunctions and electronic
-        densities", NeurIPS 2021, arXiv 2106.02347, appendix.
-    """
-
-    def __init__(self, n_functions: int, cutoff: float, alpha: float = 0.5) -> None:
-        """Make ``n_functions`` that vanish beyond ``cutoff`` (bohr); ``alpha`` is learned."""
-        super().__init__()
-        self.cutoff = cutoff
-        degree = n_functions - 1
-        order = torch.arange(n_functions, dtype=torch.float64)
-        # The squares of the polynomials sum to 1 / sqrt(pi n) on average; bring them to one each.
-        self.factor = math.sqrt(n_functions * math.sqrt(math.pi * n_functions))
-        log_binomial = (
-            math.lgamma(degree + 1) - torch.lgamma(order + 1) - torch.lgamma(degree - order + 1)
-        )
-        self.alpha = nn.Parameter(torch.tensor(math.log(math.expm1(alpha))))
-        self.register_buffer("log_binomial", log_binomial.to(self.alpha), persistent=False)
-        self.register_buffer("order", order.to(self.alpha), persistent=False)
-
-    log_binomial: Tensor
-    order: Tensor
-
-    def forward(self, distances: Tensor) -> Tensor:
-        """Evaluate at distances of shape (n,), giving (n, n_functions)."""
-        inside = distances < self.cutoff
-        r = torch.where(inside, distances, 0.5 * self.cutoff)
-        fade = torch.exp(-(r**2) / ((self.cutoff - r) * (self.cutoff + r)))
-        exponent = (-nn.functional.softplus(self.alpha) * r)[:, None]
-        degree = len(self.order) - 1
-        logarithm = (
-            self.log_binomial
-            + (degree - self.order) * exponent
-            + self.order * torch.log(-torch.expm1(exponent))
-        )
-        return (self.factor * fade * inside)[:, None] * torch.exp(logarithm)
 
 
 class Convolution(nn.Module):
@@ -425,183 +343,3 @@ class _AfterProduct(nn.Module):
         gated = self.gate(self.mix(parts))
         result: Tensor = self.after(cut(gated, self.irreps))
         return result
-
-
-class ElementWeights(nn.Module):
-    """Features to coefficients of blocks, with weights that are functions of the elements.
-
-    The table of weights of all (pairs of) elements is computed once per call and looked up, which
-    is cheaper than computing it for every pair of atoms as in the paper.
-    """
-
-    def __init__(self, expansion: BlockExpansion, config: Config, *, n_embeddings: int) -> None:
-        """Make the weights of atoms (``n_embeddings=1``) or of pairs of atoms (2)."""
-        super().__init__()
-        self.irreps, self.widths = expansion.irreps, expansion.widths
-        self.bottleneck, self.n_embeddings = config.bottleneck, n_embeddings
-        self.before = Linear(self.irreps, config.channels, config.bottleneck)
-        width = config.channels
-        self._sizes = [config.bottleneck * count for count in self.widths]
-        # The network starts as a small correction of the reference.
-        self.weights = perceptron(n_embeddings * width, width, sum(self._sizes), gain=0.1)
-        self.bias = perceptron(n_embeddings * width, width, self.widths[0], gain=0.1)
-        n_types = len(expansion.elements) ** n_embeddings
-        for k, count in enumerate(self.widths):
-            self.register_buffer(f"scale_{k}", torch.ones(n_types, count))
-
-    def set_scales(self, scales: Sequence[Tensor]) -> None:
-        """Set the typical size of each coefficient, shapes (n_types, width), hartree."""
-        for k, scale in enumerate(scales):
-            getattr(self, f"scale_{k}").copy_(scale)
-
-    def forward(
-        self,
-        features: Tensor,
-        embeddings: Tensor,
-        types: Tensor,
-        reference: Sequence[Tensor | None],
-        envelope: Tensor | None = None,
-    ) -> list[Tensor]:
-        """Compute coefficients.
-
-        Args:
-            features: Shape (n, components of a block, channels).
-            embeddings: Shape (n_elements, channels).
-            types: Shape (n,), the element or pair of elements.
-            reference: For each irrep, shape (n, 2l + 1, width), or None for zero.
-            envelope: Shape (n,), a factor of what the network adds.
-
-        Returns:
-            For each irrep, shape (n, 2l + 1, width), hartree.
-        """
-        n_elements = len(embeddings)
-        table = embeddings
-        if self.n_embeddings == 2:
-            left = embeddings[:, None].expand(-1, n_elements, -1)
-            right = embeddings[None, :].expand(n_elements, -1, -1)
-            table = torch.cat([left, right], dim=2).flatten(0, 1)
-        weights = torch.split(self.weights(table), self._sizes, dim=1)
-        ready = self.before(cut(features, self.irreps))
-        coefficients = []
-        for k, part in enumerate(cut(ready, self.irreps)):
-            matrix = (
-                weights[k].index_select(0, types).view(len(types), self.bottleneck, self.widths[k])
-            )
-            value = (part @ matrix) / self.bottleneck**0.5
-            if k == 0:
-                value = value + self.bias(table).index_select(0, types)[:, None]
-            scale = getattr(self, f"scale_{k}")[types]
-            if envelope is not None:
-                scale = scale * envelope[:, None]
-            value = value * scale[:, None]
-            fixed = reference[k]
-            coefficients.append(value if fixed is None else value + fixed)
-        return coefficients
-
-
-class Graph:
-    """A batch as the model sees it: all ordered pairs of atoms, and where its values go.
-
-    Pair k is (row, column) of the k-th off-diagonal block, and pair n + k the reverse of it, n
-    being the number of those blocks.
-    """
-
-    def __init__(
-        self,
-        batch: Batch,
-        expansion: BlockExpansion,
-        config: Config,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        """Find the pairs and their geometry, in ``dtype`` or that of the positions."""
-        if batch.blocks is None:
-            message = "The batch has no blocks to predict. Use a HamiltonianDataset."
-            raise InputError(message)
-        layout = batch.blocks
-        positions = batch.positions.to(dtype or batch.positions.dtype)
-        self.elements = expansion.element_index(batch.atomic_numbers)
-        rows, columns = layout.pairs[:, ~layout.is_diagonal]
-        self.first, self.second = torch.cat([rows, columns]), torch.cat([columns, rows])
-        self.types = self.elements[self.first] * len(expansion.elements)
-        self.types = self.types + self.elements[self.second]
-        vectors = positions[self.second] - positions[self.first]
-        self.distances = torch.linalg.vector_norm(vectors, dim=1)
-        lmax = max(config.lmax, *(irrep.l for irrep in expansion.irreps))
-        self.harmonics = harmonics(vectors, lmax)
-        # The padded block of each pair of the layout, and of the same pair reversed.
-        n_atoms, n_blocks = batch.n_atoms, len(rows)
-        number = torch.cumsum(~layout.is_diagonal, 0) - 1 + n_atoms
-        forward = torch.where(layout.is_diagonal, layout.pairs[0], number)
-        reverse = torch.where(layout.is_diagonal, layout.pairs[0], number + n_blocks)
-        size = expansion.n_slot_orbitals**2
-        place, mirrored = expansion.value_index(layout, self.elements)
-        self.n_padded = (n_atoms + 2 * n_blocks, size)
-        self._here = forward[layout.value_pair] * size + place
-        self._there = reverse[layout.value_pair] * size + mirrored
-
-    def gather(self, padded: Tensor) -> Tensor:
-        """Read the values of all blocks out of padded ones, making them symmetric."""
-        flat = padded.flatten()
-        return 0.5 * (flat.index_select(0, self._here) + flat.index_select(0, self._there))
-
-    def scatter(self, values: Tensor) -> Tensor:
-        """Put values into padded blocks, the inverse of :meth:`gather`."""
-        flat = values.new_zeros(self.n_padded[0] * self.n_padded[1])
-        flat[self._here] = values
-        flat[self._there] = values
-        return flat.view(self.n_padded)
-
-
-class _Spread:
-    """Root mean square of residuals by type and column."""
-
-    def __init__(self, widths: Sequence[int], n_types: int) -> None:
-        self._sums = [torch.zeros(n_types, width, dtype=torch.float64) for width in widths]
-        self._counts = torch.zeros(n_types, dtype=torch.float64)
-
-    def add(
-        self,
-        types: Tensor,
-        targets: Sequence[Tensor],
-        reference: Sequence[Tensor | None],
-        factor: Tensor | None = None,
-    ) -> None:
-        self._counts = self._counts.to(types.device)
-        self._counts.index_add_(0, types, torch.ones_like(types, dtype=torch.float64))
-        for k, (target, fixed) in enumerate(zip(targets, reference, strict=True)):
-            residual = target if fixed is None else target - fixed
-            if factor is not None:
-                residual = residual * factor[:, None, None]
-            self._sums[k] = self._sums[k].to(types.device)
-            self._sums[k].index_add_(0, types, (residual**2).mean(dim=1))
-
-    def roots(self) -> list[Tensor]:
-        """Estimate the size of each coefficient; rare types lean on all types together."""
-        counts = self._counts[:, None]
-        roots = []
-        for sums in self._sums:
-            # What an element lacks is zero and must not pull the mean down.
-            present = sums > 0
-            total = (sums.sum(0) / (counts * present).sum(0).clamp(min=1.0)).expand_as(sums)
-            mean = (sums + _ENOUGH * total) / (counts + _ENOUGH)
-            roots.append(torch.sqrt(mean).clamp(min=1e-5))
-        return roots
-
-
-def _samples(
-    batches: Iterable[Batch], expansion: BlockExpansion, config: Config
-) -> Iterable[TwoCenterSample]:
-    """Turn labelled batches into coefficients in float64, from which everything is fitted."""
-    for batch in batches:
-        graph = Graph(batch, expansion, config, torch.float64)
-        padded = graph.scatter(batch.labels["hamiltonian"].double())
-        yield TwoCenterSample(
-            elements=graph.elements,
-            types=graph.types,
-            first=graph.first,
-            second=graph.second,
-            distances=graph.distances,
-            harmonics=graph.harmonics,
-            atom_targets=expansion.project(padded[: batch.n_atoms]),
-            pair_targets=expansion.project(padded[batch.n_atoms :]),
-        )
