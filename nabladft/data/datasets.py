@@ -27,6 +27,7 @@ from nabladft.data.batch import Batch, concatenate
 from nabladft.data.block_index import blocks_of_records, blocks_of_triangles
 from nabladft.data.blocks import BlockLayout, block_layout
 from nabladft.errors import InputError, MissingFieldError, OrbitalOrderError, UnknownNameError
+from nabladft.fields import FIELDS
 from nabladft.storage.derived import isolated_atoms_energies
 from nabladft.storage.ragged import Rows
 from nabladft.storage.source import ConformationSource
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
 
 #: Packed matrices that were not copied, or None.
 _Triangles = list[NDArray[np.float64]] | None
+
+#: Labels that are matrices of orbitals, and are given as blocks.
+_MATRICES = ("hamiltonian", "overlap")
 
 #: Each follows from the other and the atoms, so a source needs to hold only one of them.
 _TWIN_ENERGIES = {"formation_energy": "energy", "energy": "formation_energy"}
@@ -72,8 +76,8 @@ class _Columns:
             if name in _TWIN_ENERGIES:
                 labels[name] = label[torch.from_numpy(rows)]
             else:
-                where = values if values is not None and name == "hamiltonian" else atoms
-                labels[name] = _taken(label, where)
+                in_orbitals = values is not None and FIELDS[name].in_orbitals
+                labels[name] = _taken(label, values if in_orbitals else atoms)
         return _Columns(
             molecule_id=self.molecule_id[torch.from_numpy(rows)],
             conformation_id=self.conformation_id[torch.from_numpy(rows)],
@@ -273,7 +277,8 @@ class ConformationDataset(Dataset[Batch]):
         }
         if columns.value_offsets is not None:
             begin, end = (int(x) for x in columns.value_offsets[k : k + 2])
-            cuts["hamiltonian"] = slice(begin, end)
+            in_orbitals = [name for name in columns.labels if FIELDS[name].in_orbitals]
+            cuts |= dict.fromkeys(in_orbitals, slice(begin, end))
         numbers = columns.atomic_numbers[first:last]
         offsets = torch.tensor([0, last - first])
         return Batch(
@@ -314,6 +319,8 @@ class EnergyDataset(ConformationDataset):
 class HamiltonianDataset(ConformationDataset):
     """Hamiltonians as atom-pair blocks; see :class:`ConformationDataset` for the other arguments.
 
+    Other labels that are matrices of the same orbitals, such as ``overlap``, are blocks as well.
+
     Args:
         orbital_order: Order of the orbitals in the blocks, whatever that of the source.
 
@@ -321,7 +328,7 @@ class HamiltonianDataset(ConformationDataset):
         OrbitalOrderError: There is no such order, or the source does not state its own.
     """
 
-    _known_fields = ("formation_energy", "energy", "forces", "hamiltonian")
+    _known_fields = (*ConformationDataset._known_fields, *_MATRICES)
 
     def __init__(
         self,
@@ -337,7 +344,7 @@ class HamiltonianDataset(ConformationDataset):
         """See the class."""
         source = _opened(source)
         self.orbital_order = orbital_order_named(orbital_order)
-        self.basis_set, self._source_order = _kind_of_matrices(source)
+        self.basis_set, self._source_order = _kind_of_matrices(source, fields)
         super().__init__(
             source, rows=rows, keys=keys, fields=fields, dtype=dtype, in_memory=in_memory
         )
@@ -365,18 +372,22 @@ class HamiltonianDataset(ConformationDataset):
         self, flat: FlatRecords, triangles: _Triangles
     ) -> tuple[dict[str, Tensor], Tensor | None]:
         labels, offsets = super()._labels(flat, triangles)
-        if "hamiltonian" in self.fields:
-            labels["hamiltonian"], offsets = self._blocks(flat, triangles)
+        for name in self.fields:
+            if name in _MATRICES:
+                copied = triangles if name == "hamiltonian" else None
+                labels[name], offsets = self._blocks(name, flat, copied)
         return labels, offsets
 
-    def _blocks(self, flat: FlatRecords, triangles: _Triangles) -> tuple[Tensor, Tensor]:
+    def _blocks(
+        self, name: str, flat: FlatRecords, triangles: _Triangles
+    ) -> tuple[Tensor, Tensor]:
         # NumPy has no name for some types of torch; values go there by way of float32.
         direct = self.dtype in {torch.float32, torch.float64}
         dtype = np.dtype(np.float64 if self.dtype == torch.float64 else np.float32)
         orders = {"source": self._source_order, "target": str(self.orbital_order)}
         if triangles is None:
             values, offsets = blocks_of_records(
-                flat, "hamiltonian", self.basis_set, dtype=dtype, **orders
+                flat, name, self.basis_set, dtype=dtype, **orders
             )
         else:
             values, offsets = blocks_of_triangles(
@@ -440,15 +451,15 @@ def _energy(flat: FlatRecords, name: str) -> NDArray[np.float64]:
     return np.asarray(flat.values[_TWIN_ENERGIES[name]] + sign * isolated)
 
 
-def _kind_of_matrices(source: ConformationSource) -> tuple[str, str]:
+def _kind_of_matrices(source: ConformationSource, fields: Sequence[str]) -> tuple[str, str]:
     info = source.info
-    if "hamiltonian" not in info.fields:
+    if "hamiltonian" in fields and "hamiltonian" not in info.fields:
         held = ", ".join(info.fields) or "none"
         message = f"{info.name!r} does not hold 'hamiltonian'. Labels it holds: {held}."
         raise MissingFieldError(message)
     if info.basis_set is None or info.orbital_order is None:
         message = (
-            f"{info.name!r} does not state the basis set and orbital order of its Hamiltonians, so "
+            f"{info.name!r} does not state the basis set and orbital order of its matrices, so "
             "their values have no meaning. Convert it to a store that states them."
         )
         raise OrbitalOrderError(message)
