@@ -76,8 +76,8 @@ class _Columns:
             if name in _TWIN_ENERGIES:
                 labels[name] = label[torch.from_numpy(rows)]
             else:
-                in_orbitals = values is not None and FIELDS[name].in_orbitals
-                labels[name] = _taken(label, values if in_orbitals else atoms)
+                where = values if values is not None and FIELDS[name].in_orbitals else atoms
+                labels[name] = _taken(label, where)
         return _Columns(
             molecule_id=self.molecule_id[torch.from_numpy(rows)],
             conformation_id=self.conformation_id[torch.from_numpy(rows)],
@@ -328,7 +328,7 @@ class HamiltonianDataset(ConformationDataset):
         OrbitalOrderError: There is no such order, or the source does not state its own.
     """
 
-    _known_fields = (*ConformationDataset._known_fields, *_MATRICES)
+    _known_fields = ("formation_energy", "energy", "forces", *_MATRICES)
 
     def __init__(
         self,
@@ -378,17 +378,13 @@ class HamiltonianDataset(ConformationDataset):
                 labels[name], offsets = self._blocks(name, flat, copied)
         return labels, offsets
 
-    def _blocks(
-        self, name: str, flat: FlatRecords, triangles: _Triangles
-    ) -> tuple[Tensor, Tensor]:
+    def _blocks(self, name: str, flat: FlatRecords, triangles: _Triangles) -> tuple[Tensor, Tensor]:
         # NumPy has no name for some types of torch; values go there by way of float32.
         direct = self.dtype in {torch.float32, torch.float64}
         dtype = np.dtype(np.float64 if self.dtype == torch.float64 else np.float32)
         orders = {"source": self._source_order, "target": str(self.orbital_order)}
         if triangles is None:
-            values, offsets = blocks_of_records(
-                flat, name, self.basis_set, dtype=dtype, **orders
-            )
+            values, offsets = blocks_of_records(flat, name, self.basis_set, dtype=dtype, **orders)
         else:
             values, offsets = blocks_of_triangles(
                 triangles, flat, self.basis_set, dtype=dtype, **orders

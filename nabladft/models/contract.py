@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from nabladft.data.batch import Batch
 
 #: Quantities that a model may predict. Their shapes and units are in docs/architecture.md.
-PREDICTABLE: Final = frozenset({"formation_energy", "forces", "hamiltonian"})
+PREDICTABLE: Final = frozenset({"formation_energy", "forces", "hamiltonian", "overlap"})
+
+#: Those of them that are matrices of orbitals, predicted as blocks.
+PREDICTABLE_MATRICES: Final = frozenset({"hamiltonian", "overlap"})
 
 
 @runtime_checkable
@@ -43,7 +46,8 @@ class Model(Protocol):
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         """Predict: ``formation_energy`` (n,) in hartree, ``forces`` (n_atoms_total, 3) in
-        hartree/bohr, ``hamiltonian`` (n_values,) in hartree, aligned with ``batch.blocks``.
+        hartree/bohr, ``hamiltonian`` (n_values,) in hartree and ``overlap`` (n_values,), both
+        aligned with ``batch.blocks``.
         """  # noqa: D205 - one sentence, with its units
         ...
 
@@ -147,10 +151,10 @@ def check_attributes(model: object) -> None:
             f"got {predicts!r}."
         )
         raise ModelError(message)
-    if "hamiltonian" in predicts:
+    if predicts & PREDICTABLE_MATRICES:
         for attribute in ("orbital_order", "basis_set"):
             if not isinstance(getattr(model, attribute, None), str):
-                message = f"{name} predicts Hamiltonians, so it must state {attribute} as a string."
+                message = f"{name} predicts matrices, so it must state {attribute} as a string."
                 raise ModelError(message)
 
 

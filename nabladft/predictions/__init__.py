@@ -15,9 +15,11 @@ Layout (HDF5, plain datasets at the root, no groups, no links)::
     hamiltonian          (sum n_values,)      float, packed lower triangles; attributes unit,
                                               orbital_order, basis_set
     hamiltonian_offsets  (n + 1,)             integers
+    overlap              (sum n_values,)      as hamiltonian, unit 1
+    overlap_offsets      (n + 1,)             integers
 
-A file needs the ids and at least one of the three quantities; the arrays of atoms are needed with
-forces or a Hamiltonian, the offsets of the Hamiltonian with a Hamiltonian.
+A file needs the ids and at least one of the four quantities; the arrays of atoms are needed with
+forces or a matrix, the offsets of a matrix with that matrix.
 
 Example:
     >>> import tempfile, pathlib, numpy as np

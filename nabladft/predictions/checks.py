@@ -17,6 +17,7 @@ from nabladft.fields import FIELDS
 from nabladft.predictions.format import (
     FORMAT,
     FORMAT_VERSION,
+    MATRIX_FIELDS,
     PREDICTED_FIELDS,
     STRUCTURE,
     PredictionsInfo,
@@ -82,7 +83,7 @@ def read_info(file: h5py.File) -> PredictionsInfo:
 
     Raises:
         PredictionsError: One is missing or is not a text.
-        UnknownNameError: The basis set of the Hamiltonian is unknown.
+        UnknownNameError: The basis set of the matrices is unknown.
     """
     text: dict[str, str] = {}
     for name in ("dataset", "data_hash", "model", "split", "split_hash", "part"):
@@ -91,12 +92,13 @@ def read_info(file: h5py.File) -> PredictionsInfo:
             text[name] = _text(file, value, name)
         elif name in {"dataset", "data_hash", "model"}:
             refuse(file, f"the root attribute {name!r} is missing")
-    if "hamiltonian" in file:
+    for matrix in (name for name in MATRIX_FIELDS if name in file):
         for name in ("orbital_order", "basis_set"):
-            value = file["hamiltonian"].attrs.get(name)
+            value = file[matrix].attrs.get(name)
             if value is None:
-                refuse(file, f"the attribute {name!r} of 'hamiltonian' is missing")
-            text[name] = _text(file, value, name)
+                refuse(file, f"the attribute {name!r} of {matrix!r} is missing")
+            if _text(file, value, name) != text.setdefault(name, value):
+                refuse(file, f"its matrices differ in {name!r}: {text[name]!r} and {value!r}")
         basis_set_named(text["basis_set"])
     version = _text(file, file.attrs.get("code_version", "not given"), "code_version")
     try:
@@ -173,10 +175,11 @@ def _check_array(file: h5py.File, name: str) -> None:
 
 def _needed(present: AbstractSet[str]) -> set[str]:
     needed = {"molecule_id", "conformation_id"}
-    if present & {"forces", "hamiltonian", "atom_offsets", "atomic_numbers"}:
+    if present & {"forces", *MATRIX_FIELDS, "atom_offsets", "atomic_numbers"}:
         needed |= {"atom_offsets", "atomic_numbers"}
-    if present & {"hamiltonian", "hamiltonian_offsets"}:
-        needed |= {"hamiltonian", "hamiltonian_offsets"}
+    for name in MATRIX_FIELDS:
+        if present & {name, f"{name}_offsets"}:
+            needed |= {name, f"{name}_offsets"}
     return needed
 
 

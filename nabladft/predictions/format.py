@@ -9,6 +9,7 @@ import numpy as np
 
 from nabladft import __version__
 from nabladft.errors import PredictionsError
+from nabladft.fields import FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +23,10 @@ FORMAT: Final = "nabladft-predictions"
 FORMAT_VERSION: Final = 1
 
 #: Quantities that can be predicted and scored, by their names in :data:`nabladft.fields.FIELDS`.
-PREDICTED_FIELDS: Final = ("energy", "forces", "hamiltonian")
+PREDICTED_FIELDS: Final[tuple[str, ...]] = ("energy", "forces", "hamiltonian", "overlap")
+
+#: Those of them that are matrices of orbitals: packed lower triangles, NAME_offsets beside them.
+MATRIX_FIELDS: Final[tuple[str, ...]] = tuple(name for name in PREDICTED_FIELDS if FIELDS[name].in_orbitals)
 
 #: Arrays that say which conformation and atom the values belong to.
 STRUCTURE: Final = (
@@ -30,7 +34,7 @@ STRUCTURE: Final = (
     "conformation_id",
     "atom_offsets",
     "atomic_numbers",
-    "hamiltonian_offsets",
+    *(f"{name}_offsets" for name in MATRIX_FIELDS),
 )
 
 
@@ -46,8 +50,8 @@ class PredictionsInfo:
         split_hash: Its hash (``read_split(...).sha256``).
         part: Which part of the split is predicted ("test_structures", ...).
         code_version: Version of the code that wrote the file.
-        orbital_order: Order of the orbitals of the Hamiltonian; None without one.
-        basis_set: Basis set of the Hamiltonian; None without one.
+        orbital_order: Order of the orbitals of the matrices; None without any.
+        basis_set: Basis set of the matrices; None without any.
         details: Anything else worth keeping that JSON can hold (run id, seed, link to the code).
     """
 
@@ -72,8 +76,9 @@ class PredictedRecords:
         atom_offsets: Shape (n + 1,), or None when the file has no atoms.
         atomic_numbers: Shape (sum n_atoms,), or None when the file has no atoms.
         hamiltonian_offsets: Shape (n + 1,), or None when no Hamiltonian was read.
-        values: ``energy`` (n,), ``forces`` (sum n_atoms, 3), ``hamiltonian`` (sum n_values,) packed
-            lower triangles; float64.
+        overlap_offsets: Shape (n + 1,), or None when no overlap matrix was read.
+        values: ``energy`` (n,), ``forces`` (sum n_atoms, 3), ``hamiltonian`` and ``overlap``
+            (sum n_values,) packed lower triangles; float64.
     """
 
     keys: IntArray
@@ -81,6 +86,7 @@ class PredictedRecords:
     atomic_numbers: IntArray | None
     hamiltonian_offsets: IntArray | None
     values: Mapping[str, NDArray[np.float64]]
+    overlap_offsets: IntArray | None = None
 
 
 def refuse_not_finite(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import h5py
 import numpy as np
@@ -15,6 +15,7 @@ from nabladft.errors import FormatError, InputError, OrbitalCountError, Predicti
 from nabladft.fields import FIELDS
 from nabladft.predictions.checks import check_arrays, check_format, read_info, unit_of
 from nabladft.predictions.format import (
+    MATRIX_FIELDS,
     PREDICTED_FIELDS,
     PredictedRecords,
     refuse_not_finite,
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 
     IntArray = NDArray[np.int64]
     Keys = Sequence[tuple[int, int]] | IntArray
+
+
+#: The array of offsets of each matrix, and the attribute of :class:`PredictedRecords`.
+_OFFSETS: Final = {name: f"{name}_offsets" for name in MATRIX_FIELDS}
 
 
 class Predictions:
@@ -61,7 +66,7 @@ class Predictions:
             self.keys = self._read_keys(file)
             self._offsets = {
                 name: self._checked_offsets(file, name)
-                for name in ("atom_offsets", "hamiltonian_offsets")
+                for name in ("atom_offsets", *_OFFSETS.values())
                 if name in file
             }
             self._check_lengths(file)
@@ -111,7 +116,7 @@ class Predictions:
         Raises:
             PredictionsError: A conformation or quantity is not in the file, or a value is not a
                 finite number.
-            OrbitalCountError: A Hamiltonian has not the orbitals of its atoms and basis set.
+            OrbitalCountError: A matrix has not the orbitals of its atoms and basis set.
         """
         names = self.fields if fields is None else tuple(fields)
         for name in names:
@@ -127,7 +132,7 @@ class Predictions:
             if "atomic_numbers" in file:
                 atoms = self._gather(file["atomic_numbers"], rows, "atom_offsets").astype(np.int64)
             for name in names:
-                key = {"forces": "atom_offsets", "hamiltonian": "hamiltonian_offsets"}.get(name)
+                key = "atom_offsets" if name == "forces" else _OFFSETS.get(name)
                 array = self._gather(file[name], rows, key).astype(np.float64)
                 offsets = self._offsets_of(rows, key)
                 refuse_not_finite(name, array, offsets, pairs, self.path)
@@ -136,10 +141,11 @@ class Predictions:
             keys=pairs,
             atom_offsets=None if atoms is None else self._offsets_of(rows, "atom_offsets"),
             atomic_numbers=atoms,
-            hamiltonian_offsets=(
-                self._offsets_of(rows, "hamiltonian_offsets") if "hamiltonian" in values else None
-            ),
             values=values,
+            **{
+                key: self._offsets_of(rows, key) if name in values else None
+                for name, key in _OFFSETS.items()
+            },
         )
         self._check_orbitals(records)
         return records
@@ -185,8 +191,11 @@ class Predictions:
         if "atom_offsets" in self._offsets:
             n_atoms = int(self._offsets["atom_offsets"][-1])
             lengths |= {"atomic_numbers": n_atoms, "forces": n_atoms}
-        if "hamiltonian_offsets" in self._offsets:
-            lengths["hamiltonian"] = int(self._offsets["hamiltonian_offsets"][-1])
+        lengths |= {
+            name: int(self._offsets[key][-1])
+            for name, key in _OFFSETS.items()
+            if key in self._offsets
+        }
         for name, length in lengths.items():
             if name in file and len(file[name]) != length:
                 self._refuse(f"{name!r} has length {len(file[name])}, {length} expected")
@@ -226,22 +235,24 @@ class Predictions:
         return np.concatenate(pieces) if pieces else dataset[:0]
 
     def _check_orbitals(self, records: PredictedRecords) -> None:
-        if records.hamiltonian_offsets is None:
+        matrices = [name for name in _OFFSETS if name in records.values]
+        if not matrices:
             return
         assert records.atom_offsets is not None
         assert records.atomic_numbers is not None
         basis = basis_set_named(str(self.info.basis_set))
         per_atom = basis.orbitals_per_atom(records.atomic_numbers)
         expected = np.diff(np.concatenate([[0], np.cumsum(per_atom)])[records.atom_offsets])
-        sizes = np.diff(records.hamiltonian_offsets)
-        for key, n, size in zip(records.keys, expected.tolist(), sizes.tolist(), strict=True):
-            if size != packed_size(n):
-                message = (
-                    f"{self.path.name}: the Hamiltonian of molecule_id {key[0]}, conformation_id "
-                    f"{key[1]} has {size} values, but its atoms have {n} orbitals in {basis.name} "
-                    f"and its lower triangle {packed_size(n)} values."
-                )
-                raise OrbitalCountError(message)
+        for name in matrices:
+            sizes = np.diff(getattr(records, _OFFSETS[name])).tolist()
+            for key, n, size in zip(records.keys, expected.tolist(), sizes, strict=True):
+                if size != packed_size(n):
+                    message = (
+                        f"{self.path.name}: the {name} of molecule_id {key[0]}, conformation_id "
+                        f"{key[1]} has {size} values, but its atoms have {n} orbitals in "
+                        f"{basis.name} and its lower triangle {packed_size(n)} values."
+                    )
+                    raise OrbitalCountError(message)
 
     def _refuse(self, reason: str) -> None:
         message = f"{self.path.name}: {reason}."

@@ -16,6 +16,7 @@ from nabladft.fields import FIELDS
 from nabladft.predictions.format import (
     FORMAT,
     FORMAT_VERSION,
+    MATRIX_FIELDS,
     PREDICTED_FIELDS,
     PredictionsInfo,
     refuse_not_finite,
@@ -43,7 +44,7 @@ class PredictionsWriter:
 
     Args:
         path: File to write.
-        info: Root attributes. ``orbital_order`` and ``basis_set`` are needed with a Hamiltonian.
+        info: Root attributes. ``orbital_order`` and ``basis_set`` are needed with a matrix.
     """
 
     def __init__(self, path: str | Path, info: PredictionsInfo) -> None:
@@ -55,7 +56,7 @@ class PredictionsWriter:
         self._file = h5py.File(self._temporary, "w")
         self._seen: set[tuple[int, int]] = set()
         self._columns: frozenset[str] | None = None
-        self._totals = {"atom_offsets": 0, "hamiltonian_offsets": 0}
+        self._totals = {"atom_offsets": 0, **{f"{name}_offsets": 0 for name in MATRIX_FIELDS}}
 
     def append(
         self,
@@ -66,19 +67,21 @@ class PredictionsWriter:
         energy: ArrayLike | None = None,
         forces: ArrayLike | None = None,
         hamiltonian: ArrayLike | None = None,
+        overlap: ArrayLike | None = None,
         n_orbitals: ArrayLike | None = None,
     ) -> None:
         """Add a batch. Every batch of a file has the same quantities.
 
         Args:
             keys: Pairs (molecule_id, conformation_id), shape (n, 2).
-            atomic_numbers: Shape (sum n_atoms,); needed with forces or a Hamiltonian.
+            atomic_numbers: Shape (sum n_atoms,); needed with forces or a matrix.
             n_atoms: Shape (n,).
             energy: Total energy, shape (n,), hartree.
             forces: Shape (sum n_atoms, 3), hartree/bohr.
             hamiltonian: Concatenated packed lower triangles, hartree, in the orbital order of
                 :attr:`info`; conformation k has ``n_orbitals[k] (n_orbitals[k] + 1) / 2`` values.
-            n_orbitals: Shape (n,).
+            overlap: Likewise, without unit.
+            n_orbitals: Shape (n,); needed with a matrix.
 
         Raises:
             PredictionsError: Shapes disagree, a value is not finite, a key comes twice, or a batch
@@ -90,6 +93,7 @@ class PredictionsWriter:
             "energy": energy,
             "forces": forces,
             "hamiltonian": hamiltonian,
+            "overlap": overlap,
         }
         arrays = {name: np.asarray(value) for name, value in given.items() if value is not None}
         self._check_columns(frozenset(arrays))
@@ -103,10 +107,9 @@ class PredictionsWriter:
         if "atomic_numbers" in arrays:
             counts["atomic_numbers"] = counts["forces"] = _counts("n_atoms", n_atoms, len(pairs))
             columns["atom_offsets"] = counts["forces"]
-        if "hamiltonian" in arrays:
+        for name in (name for name in MATRIX_FIELDS if name in arrays):
             orbitals = _counts("n_orbitals", n_orbitals, len(pairs))
-            counts["hamiltonian"] = orbitals * (orbitals + 1) // 2
-            columns["hamiltonian_offsets"] = counts["hamiltonian"]
+            counts[name] = columns[f"{name}_offsets"] = orbitals * (orbitals + 1) // 2
         for name, array in arrays.items():
             shape = (int(counts[name].sum()), *((3,) if name == "forces" else ()))
             if array.shape != shape:
@@ -139,9 +142,9 @@ class PredictionsWriter:
         for name in PREDICTED_FIELDS:
             if name in self._file:
                 self._file[name].attrs["unit"] = FIELDS[name].unit
-        if "hamiltonian" in self._file:
-            self._file["hamiltonian"].attrs["orbital_order"] = self.info.orbital_order
-            self._file["hamiltonian"].attrs["basis_set"] = self.info.basis_set
+        for name in (name for name in MATRIX_FIELDS if name in self._file):
+            self._file[name].attrs["orbital_order"] = self.info.orbital_order
+            self._file[name].attrs["basis_set"] = self.info.basis_set
         self._file.close()
         _sync(self._temporary)
         self._temporary.replace(self.path)
@@ -169,11 +172,11 @@ class PredictionsWriter:
         if not columns & set(PREDICTED_FIELDS):
             message = f"A batch needs at least one of {', '.join(PREDICTED_FIELDS)}."
             raise PredictionsError(message)
-        if columns & {"forces", "hamiltonian"} and "atomic_numbers" not in columns:
-            message = "Forces and Hamiltonians need atomic_numbers and n_atoms with them."
+        if columns & {"forces", *MATRIX_FIELDS} and "atomic_numbers" not in columns:
+            message = "Forces and matrices need atomic_numbers and n_atoms with them."
             raise PredictionsError(message)
-        if "hamiltonian" in columns and not (self.info.orbital_order and self.info.basis_set):
-            message = "A Hamiltonian needs orbital_order and basis_set in PredictionsInfo."
+        if columns & set(MATRIX_FIELDS) and not (self.info.orbital_order and self.info.basis_set):
+            message = "A matrix needs orbital_order and basis_set in PredictionsInfo."
             raise PredictionsError(message)
         if self._columns is not None and columns != self._columns:
             message = (

@@ -111,6 +111,7 @@ class LossConfig:
     formation_energy: TargetConfig | None = None
     forces: TargetConfig | None = None
     hamiltonian: TargetConfig | None = None
+    overlap: TargetConfig | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from nabladft.data.datasets import EnergyDataset, HamiltonianDataset
 from nabladft.data.sampling import SizeAwareBatchSampler
 from nabladft.errors import SplitError
+from nabladft.models.contract import PREDICTABLE_MATRICES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -42,7 +43,7 @@ def open_dataset(
     """Choose the dataset that a model needs by what it predicts.
 
     Args:
-        model: States ``predicts``, and ``orbital_order`` with Hamiltonians.
+        model: States ``predicts``, and ``orbital_order`` with matrices.
         source: Where to read.
         keys: Pairs (molecule_id, conformation_id), shape (n, 2); None takes all.
         fields: Labels to load.
@@ -50,7 +51,7 @@ def open_dataset(
         in_memory: Whether to read everything now; None does so when it is small.
     """
     kind: Callable[..., ConformationDataset] = EnergyDataset
-    if "hamiltonian" in model.predicts:  # type: ignore[operator]
+    if PREDICTABLE_MATRICES & model.predicts:  # type: ignore[operator]
         kind = partial(HamiltonianDataset, orbital_order=str(model.orbital_order))
     build = partial(kind, source, keys=keys, fields=tuple(sorted(fields)), dtype=dtype)
     data = build()

@@ -12,6 +12,7 @@ import torch
 
 from nabladft.data.blocks import value_weights
 from nabladft.errors import ModelError, RunError
+from nabladft.models.contract import PREDICTABLE_MATRICES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -95,7 +96,7 @@ class Objective:
     def absolute_errors(self, predicted: Mapping[str, Tensor], batch: Batch) -> Tensor:
         """Sum the absolute errors and count them.
 
-        Energies count once per conformation, forces once per component, Hamiltonians once per
+        Energies count once per conformation, forces once per component, matrices once per
         element of the full matrix.
 
         Returns:
@@ -154,7 +155,7 @@ def _errors(
         )
         raise ModelError(message)
     errors = value - label.to(value.dtype)
-    if name != "hamiltonian":
+    if name not in PREDICTABLE_MATRICES:
         return errors, None
     assert batch.blocks is not None
     return errors, value_weights(batch.blocks).to(errors.dtype)

@@ -14,6 +14,7 @@ _LABELS: Final = {
     "formation_energy_mae": ("energy MAE", "hartree"),
     "forces_mae": ("forces MAE", "hartree/bohr"),
     "hamiltonian_mae": ("Hamiltonian MAE", "hartree"),
+    "overlap_mae": ("overlap MAE", "1"),
 }
 
 

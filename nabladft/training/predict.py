@@ -14,7 +14,7 @@ import nabladft
 from nabladft.chemistry.elements import isolated_atoms_energy
 from nabladft.data.blocks import packed_from_blocks
 from nabladft.errors import InputError, ModelError, RunError
-from nabladft.models.contract import check_attributes, is_conservative
+from nabladft.models.contract import PREDICTABLE_MATRICES, check_attributes, is_conservative
 from nabladft.predictions import PredictionsInfo, PredictionsWriter
 from nabladft.splits import read_split
 from nabladft.storage.source import ConformationSource
@@ -45,7 +45,8 @@ class PredictedBatch:
         forces: Shape (sum n_atoms, 3), hartree/bohr, or None.
         hamiltonian: Concatenated packed lower triangles, hartree, in the model's orbital order, or
             None.
-        n_orbitals: Shape (n,), or None without Hamiltonians.
+        overlap: Likewise, without unit, or None.
+        n_orbitals: Shape (n,), or None without matrices.
     """
 
     keys: IntArray
@@ -54,6 +55,7 @@ class PredictedBatch:
     energy: FloatArray | None = None
     forces: FloatArray | None = None
     hamiltonian: NDArray[np.floating[Any]] | None = None
+    overlap: NDArray[np.floating[Any]] | None = None
     n_orbitals: IntArray | None = None
 
 
@@ -197,10 +199,10 @@ def _collect(
         columns["energy"] = values["formation_energy"].double().numpy() + np.array(isolated)
     if "forces" in values:
         columns["forces"] = values["forces"].double().numpy()
-    if "hamiltonian" in values:
+    for name in PREDICTABLE_MATRICES & set(values):
         assert batch.blocks is not None
-        packed, starts = packed_from_blocks(values["hamiltonian"], batch.blocks)
-        columns["hamiltonian"] = packed.numpy()
+        packed, starts = packed_from_blocks(values[name], batch.blocks)
+        columns[name] = packed.numpy()
         # n (n + 1) / 2 values are the triangle of n orbitals.
         columns["n_orbitals"] = np.sqrt(2 * np.diff(starts.numpy())).astype(np.int64)
     return PredictedBatch(

@@ -19,6 +19,7 @@ _SHOWN: Final = {
     "formation_energy_mae": ("energy", "hartree", "millihartree", "mEh"),
     "forces_mae": ("forces", "hartree/bohr", "hartree/bohr", "mEh/bohr"),
     "hamiltonian_mae": ("hamiltonian", "hartree", "microhartree", "µEh"),
+    "overlap_mae": ("overlap", "1", "1", ""),
 }
 _SECONDS_BETWEEN_LINES: Final = 15.0
 _BAR: Final = "{desc} {percentage:3.0f}%|{bar:16}| {n:.0f}/{total} [{elapsed}<{remaining}]{postfix}"
