@@ -59,6 +59,30 @@ def test_what_is_written_is_read_in_the_order_asked_for(path, records):
         )
 
 
+def test_an_overlap_is_a_matrix_of_its_own(path, tmp_path, records):
+    triangles = {r.key: pack_lower(np.eye(len(r.hamiltonian)) + 0.1) for r in records}
+    with h5py.File(path) as old, h5py.File(tmp_path / "both.h5", "w") as file:
+        for name in old:
+            old.copy(name, file)
+        file.attrs.update(old.attrs)
+        file["overlap_offsets"] = old["hamiltonian_offsets"][()]
+        keys = zip(old["molecule_id"][()], old["conformation_id"][()], strict=True)
+        file["overlap"] = np.concatenate([triangles[int(m), int(c)] for m, c in keys])
+        file["overlap"].attrs.update(dict(old["hamiltonian"].attrs) | {"unit": "1"})
+    predictions = Predictions(tmp_path / "both.h5")
+
+    found = predictions.read([records[7].key, records[2].key])
+
+    assert predictions.fields == ("energy", "forces", "hamiltonian", "overlap")
+    for place, record in enumerate((records[7], records[2])):
+        values = slice(found.overlap_offsets[place], found.overlap_offsets[place + 1])
+        np.testing.assert_array_equal(found.values["overlap"][values], triangles[record.key])
+    with h5py.File(tmp_path / "both.h5", "a") as file:
+        file["overlap"].attrs["orbital_order"] = "psi4"
+    with pytest.raises(PredictionsError, match="differ in 'orbital_order': 'ascending' and 'psi4'"):
+        Predictions(tmp_path / "both.h5")
+
+
 def test_the_size_of_batches_does_not_change_the_file(tmp_path, records, source, path):
     other = write_predictions(tmp_path / "other.h5", records, info_for(source), batch=7)
 

@@ -136,6 +136,24 @@ def test_blocks_are_in_the_order_asked_for(labelled_source, labelled_records):
     assert batch.blocks.orbital_order == "psi4"
 
 
+def test_overlap_is_computed_where_it_is_not_stored(labelled_source, labelled_records):
+    from nabladft.chemistry.overlap import overlap_matrix
+
+    dataset = HamiltonianDataset(
+        labelled_source, fields=("hamiltonian", "overlap"), dtype=torch.float64, in_memory=True
+    )
+
+    batch = dataset.collate(dataset.__getitems__([3, 0]))
+
+    for k, row in enumerate([3, 0]):
+        record = labelled_records[row]
+        expected = overlap_matrix(record.atomic_numbers, record.positions)
+        found = dense_from_blocks(batch.labels["overlap"], batch.blocks)[k]
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+        matrix = dense_from_blocks(batch.labels["hamiltonian"], batch.blocks)[k]
+        np.testing.assert_array_equal(matrix, record.hamiltonian)
+
+
 def test_keys_choose_conformations(labelled_source):
     dataset = EnergyDataset(labelled_source, keys=[(13, 1), (10, 0)])
 
