@@ -28,6 +28,27 @@ def assert_same(one, other):
         assert torch.equal(one.blocks.offsets, other.blocks.offsets)
 
 
+FIELDS = ("energy", "forces", "hamiltonian")
+
+
+def stored(records, folder, *, codec):
+    """Write records, without rounding, as a store of two shards."""
+    exact = {"error_bounds": dict.fromkeys(FIELDS)} if codec == "compact" else {}
+    create_store(
+        folder,
+        name="store",
+        level_of_theory={"method": "HF/def2-SVP"},
+        fields=FIELDS,
+        basis_set="def2-SVP",
+        orbital_order="ascending",
+        codec=codec,
+        **exact,
+    )
+    append(folder, records[:2])
+    append(folder, records[2:])
+    return folder
+
+
 def test_a_batch_holds_the_records_in_the_order_asked_for(labelled_source, labelled_records):
     dataset = HamiltonianDataset(
         labelled_source, rows=ROWS, fields=("hamiltonian", "energy"), dtype=torch.float64
@@ -136,11 +157,12 @@ def test_blocks_are_in_the_order_asked_for(labelled_source, labelled_records):
     assert batch.blocks.orbital_order == "psi4"
 
 
-def test_overlap_is_computed_where_it_is_not_stored(labelled_source, labelled_records):
+def test_overlap_is_computed_where_it_is_not_stored(labelled_records, tmp_path):
     from nabladft.chemistry.overlap import overlap_matrix
 
+    folder = stored(labelled_records, tmp_path / "store", codec="plain")
     dataset = HamiltonianDataset(
-        labelled_source, fields=("hamiltonian", "overlap"), dtype=torch.float64, in_memory=True
+        Store(folder), fields=("hamiltonian", "overlap"), dtype=torch.float64, in_memory=True
     )
 
     batch = dataset.collate(dataset.__getitems__([3, 0]))
@@ -229,26 +251,13 @@ def test_index_out_of_range_stops_an_iteration(labelled_source):
 @pytest.mark.parametrize("codec", ["plain", "compact"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_stores_give_what_records_give(labelled_records, labelled_source, tmp_path, codec, dtype):
-    fields = ("energy", "forces", "hamiltonian")
-    exact = {"error_bounds": dict.fromkeys(fields)} if codec == "compact" else {}
-    folder = create_store(
-        tmp_path / "store",
-        name="store",
-        level_of_theory={"method": "HF/def2-SVP"},
-        fields=fields,
-        basis_set="def2-SVP",
-        orbital_order="ascending",
-        codec=codec,
-        **exact,
-    )
-    append(folder, labelled_records[:2])
-    append(folder, labelled_records[2:])
-    options = {"fields": fields, "dtype": dtype, "orbital_order": "psi4"}
+    folder = stored(labelled_records, tmp_path / "store", codec=codec)
+    options = {"fields": FIELDS, "dtype": dtype, "orbital_order": "psi4"}
 
-    stored = HamiltonianDataset(Store(folder), **options)
+    found = HamiltonianDataset(Store(folder), **options)
     expected = HamiltonianDataset(labelled_source, **options)
 
     for rows in ([4, 0, 0, 3], [1], [2, 3]):
-        one, other = (data.collate(data.__getitems__(rows)) for data in (stored, expected))
+        one, other = (data.collate(data.__getitems__(rows)) for data in (found, expected))
         assert_same(one, other)
         assert one.labels["hamiltonian"].dtype == dtype
