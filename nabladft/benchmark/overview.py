@@ -102,26 +102,23 @@ class Overview:
     It is also the listener of each training run (see :mod:`nabladft.training.progress`).
 
     Args:
-        minutes: Expected minutes of each baseline, in order; only their ratios matter once some
-            time has passed.
         listener: Where to write.
         clock: Gives seconds.
     """
 
     def __init__(
         self,
-        minutes: Sequence[float],
         listener: Listener,
         *,
         clock: Any = time.monotonic,  # noqa: ANN401
     ) -> None:
         """Begin with nothing done."""
-        self._minutes = list(minutes)
+        self._minutes: list[float] = []
         self._listener = listener
         self._clock = clock
         self._started = clock()
         self._skipped = 0.0
-        self._current = 0
+        self._current = -1
         self._name = ""
         self._within = 0.0
         self._from = 0.0
@@ -133,14 +130,22 @@ class Overview:
     @property
     def fraction(self) -> float:
         """Share of the expected time that is behind."""
-        done = sum(self._minutes[: self._current])
-        if self._current < len(self._minutes):
+        done = sum(self._minutes[: max(0, self._current)])
+        if 0 <= self._current < len(self._minutes):
             done += self._within * self._minutes[self._current]
         return min(1.0, done / sum(self._minutes)) if self._minutes else 1.0
 
-    def baseline(self, number: int, name: str) -> None:
-        """Baseline ``number``, counted from 0, begins; all before it are done."""
-        self._current, self._name, self._within, self._errors = number, name, 0.0, ""
+    def expect(self, minutes: Sequence[float]) -> None:
+        """Tell the expected minutes of each training, in order.
+
+        Only their ratios matter once some time has passed.
+        """
+        self._minutes = list(minutes)
+
+    def baseline(self, name: str) -> None:
+        """The next training begins; all before it are done."""
+        self._current += 1
+        self._name, self._within, self._errors = name, 0.0, ""
         self._is_new = True
 
     def skip(self) -> None:

@@ -134,7 +134,7 @@ def _predictions(
     found = {}
     for part, (_, keys) in references.items():
         if row.estimate(_HEADLINES[field], part) is not None:
-            path = scene.folder / row.name / f"predictions-{part}.h5"
+            path = scene.folder / row.run_folder / f"predictions-{part}.h5"
             found[part] = _values(Predictions(path), scene.source, keys, field)
     return found
 

@@ -121,7 +121,9 @@ def draw_learning_curves(scene: Scene) -> Figure | None:
 
     Rows without epochs are dashed lines at the error they have.
     """
-    histories = {row.name: _history(scene.folder / row.name / "metrics.csv") for row in scene.rows}
+    histories = {
+        row.name: _history(scene.folder / row.run_folder / "metrics.csv") for row in scene.rows
+    }
     columns = [
         column
         for column, metric in _CURVES.items()
@@ -140,7 +142,7 @@ def draw_learning_curves(scene: Scene) -> Figure | None:
                     color=scene.looks[row.name]["color"],
                     label=row.name,
                 )
-            elif (level := _level(scene.folder / row.name / "run.json", column)) is not None:
+            elif (level := _level(scene.folder / row.run_folder / "run.json", column)) is not None:
                 axis.axhline(
                     scene.reported(level, _CURVES[column]),
                     color=scene.looks[row.name]["color"],

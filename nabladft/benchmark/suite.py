@@ -3,7 +3,8 @@
 The folder::
 
     benchmark.json            what this is: suite, data and split with their hashes
-    <baseline>/               a run folder (see nabladft.training), and in it for each test part
+    <baseline>/               a run folder (see nabladft.training), and in it for each test part;
+                              with several seeds <baseline>-seed<number>/
       predictions-<part>.h5
       results-<part>.json
     tables.md, tables.csv     all numbers
@@ -16,6 +17,7 @@ interrupted anywhere continues when it is started again.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import shutil
 import time
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
     from nabladft.benchmark.overview import Listener
     from nabladft.benchmark.suites import SuiteRun
     from nabladft.training.building import Recipe
+    from nabladft.training.train import TrainingResult
 
 _FORMAT: Final = "nabladft-benchmark"
 _FORMAT_VERSION: Final = 1
@@ -92,7 +95,7 @@ def run_benchmark(
     *,
     out: str | Path | None = None,
     baselines: Sequence[str] | None = None,
-    seed: int | None = None,
+    seeds: Sequence[int] | None = None,
     fresh: bool = False,
     listener: Listener | None = None,
 ) -> BenchmarkReport:
@@ -105,7 +108,8 @@ def run_benchmark(
         suite: The suite, or its name.
         out: Folder; ``runs/benchmark-<suite>`` by default.
         baselines: Names of runs of the suite, or paths of model folders; None runs all.
-        seed: Seed of every training, instead of the one in the configurations.
+        seeds: Train every baseline that learns once with each, instead of the seeds of the suite.
+            Calls with different seeds may share a folder; the last one asks for all of them.
         fresh: Remove what an earlier benchmark left in the folder for these baselines.
         listener: Where progress goes; nowhere by default.
 
@@ -120,18 +124,19 @@ def run_benchmark(
     suite = suite_named(suite) if isinstance(suite, str) else suite
     if baselines is not None:
         suite = suite.only(baselines)
-    if seed is not None:
-        suite = suite.with_overrides(f"training.seed={seed}")
+    if seeds is not None:
+        suite = dataclasses.replace(suite, seeds=tuple(seeds))
     source = suite.data if isinstance(suite.data, ConformationSource) else nabladft.open(suite.data)
     split = suite.split if isinstance(suite.split, Split) else read_split(suite.split)
     split.check_belongs_to(source)
     folder = Path(out) if out is not None else Path("runs") / f"benchmark-{suite.name}"
     _claim(folder, suite, source, split, fresh=fresh)
-    overview = Overview([run.minutes for run in suite.runs], listener or Silent())
-    bench = _Bench(folder, source, split, overview)
+    overview = Overview(listener or Silent())
+    bench = _Bench(folder, source, split, suite.seeds, overview)
     try:
         plans = [bench.plan(run) for run in suite.runs]
-        rows = tuple(bench.run(number, plan) for number, plan in enumerate(plans))
+        overview.expect([plan.run.minutes for plan in plans for _ in plan.trainings])
+        rows = tuple(bench.run(plan) for plan in plans)
         tables = {
             task.title: [metric_table(m, mine, task) for m in task.headlines]
             for task in tasks().values()
@@ -159,7 +164,16 @@ class _Plan:
     model_folder: Path
     task: Task
     is_learned: bool
+    trainings: tuple[_Training, ...]
     not_run: str | None = None
+
+
+@dataclass(frozen=True)
+class _Training:
+    """One of the trainings of a baseline: the name of its run folder, and what is special to it."""
+
+    name: str
+    overrides: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -169,6 +183,7 @@ class _Bench:
     folder: Path
     source: ConformationSource
     split: Split
+    seeds: tuple[int, ...]
     overview: Overview
 
     def plan(self, run: SuiteRun) -> _Plan:
@@ -188,42 +203,60 @@ class _Bench:
                 model_folder=model_folder,
                 task=task_named(run.task) if run.task else next(iter(tasks().values())),
                 is_learned=True,
+                trainings=(_Training(run.name, run.overrides),),
                 not_run=str(error),
             )
-        self._check_same(run.name, recipe)
+        # Where nothing is drawn at random, another seed would give the same again.
+        trainings = self._trainings(run) if is_trainable(model) else ()
+        trainings = trainings or (_Training(run.name, run.overrides),)
+        for training in trainings:
+            recipe = read_recipe(model_folder, model_folder / run.config, training.overrides)
+            self._check_same(training.name, recipe)
         return _Plan(
             run=run,
             model_folder=model_folder,
             task=task_named(run.task) if run.task else _task_of(model.predicts, run.name),  # type: ignore[arg-type]
             is_learned=is_trainable(model) or isinstance(model, Preparable),
+            trainings=trainings,
         )
 
-    def run(self, number: int, plan: _Plan) -> Row:
+    def run(self, plan: _Plan) -> Row:
         """Train, predict and score one baseline, or what is missing of it."""
-        self.overview.baseline(number, plan.run.name)
-        if plan.not_run:
-            self.overview.skip()
-            return _row(plan, {}, not_run=plan.not_run)
-        run_folder = RunFolder(self.folder / plan.run.name)
-        try:
-            self.overview.doing("training", 0.0)
-            trained = train(
-                plan.model_folder,
-                self.source,
-                self.split,
-                run_folder=run_folder.path,
-                config=plan.run.config,
-                overrides=plan.run.overrides,
-                progress=self.overview,
-            )
-            results = self._score(plan, run_folder)
-        except StoreError:
-            # The data or the disk, not the model: the others would fail as well.
-            raise
-        except NablaDFTError as error:
-            self.overview.note(f"{plan.run.name} failed: {error}")
-            return _row(plan, {}, not_run=f"it failed: {error}")
-        return _row(plan, results, minutes=trained.seconds / 60, n_parameters=trained.n_parameters)
+        trained, results = [], []
+        for training in plan.trainings:
+            self.overview.baseline(training.name)
+            if plan.not_run:
+                self.overview.skip()
+                return _row(plan, not_run=plan.not_run)
+            run_folder = RunFolder(self.folder / training.name)
+            try:
+                self.overview.doing("training", 0.0)
+                trained.append(
+                    train(
+                        plan.model_folder,
+                        self.source,
+                        self.split,
+                        run_folder=run_folder.path,
+                        config=plan.run.config,
+                        overrides=training.overrides,
+                        progress=self.overview,
+                    )
+                )
+                results.append(self._score(plan, run_folder))
+            except StoreError:
+                # The data or the disk, not the model: the others would fail as well.
+                raise
+            except NablaDFTError as error:
+                self.overview.note(f"{training.name} failed: {error}")
+                return _row(plan, not_run=f"it failed: {error}")
+        return _row(plan, results, trained)
+
+    def _trainings(self, run: SuiteRun) -> tuple[_Training, ...]:
+        """One training for each seed that was asked for."""
+        return tuple(
+            _Training(f"{run.name}-seed{seed}", (*run.overrides, f"training.seed={seed}"))
+            for seed in self.seeds
+        )
 
     def _check_same(self, name: str, recipe: Recipe) -> None:
         """Refuse a run folder of the same model with another configuration or code."""
@@ -318,9 +351,11 @@ def _claim(
             )
             raise InputError(message)
         if fresh:
-            for run in suite.runs:
+            names = [run.name for run in suite.runs]
+            names += [f"{name}-seed{seed}" for name in names for seed in suite.seeds]
+            for name in names:
                 with contextlib.suppress(FileNotFoundError):
-                    shutil.rmtree(folder / run.name)
+                    shutil.rmtree(folder / name)
     write_atomically(marker, (json.dumps(content, indent=2) + "\n").encode())
 
 
@@ -343,29 +378,40 @@ def _task_of(predicts: frozenset[str], name: str) -> Task:
 
 def _row(
     plan: _Plan,
-    results: dict[str, Results],
+    results: Sequence[dict[str, Results]] = (),
+    trained: Sequence[TrainingResult] = (),
     *,
-    minutes: float | None = None,
-    n_parameters: int | None = None,
     not_run: str | None = None,
 ) -> Row:
+    memory = [one.peak_memory_bytes for one in trained if one.peak_memory_bytes is not None]
     return Row(
         name=plan.run.name,
         task=plan.task.name,
         is_learned=plan.is_learned,
-        results=results,
-        minutes=minutes,
-        n_parameters=n_parameters,
+        results=results[0] if results else {},
+        repeats=tuple(results[1:]),
+        run_folder=plan.trainings[0].name,
+        minutes=sum(one.seconds for one in trained) / len(trained) / 60 if trained else None,
+        n_parameters=trained[0].n_parameters if trained else None,
+        peak_memory_bytes=max(memory, default=None),
         not_run=not_run,
     )
 
 
 def _page(suite: Suite, source: ConformationSource, split: Split, rows: Sequence[Row]) -> str:
     """Write all tables of all tasks as one Markdown page."""
+    repeated = max((len(row.repeats) for row in rows), default=0)
+    seeds = (
+        f" With ±: the mean over {repeated + 1} trainings with different seeds, the standard "
+        "deviation over them, and the mean of their intervals."
+        if repeated
+        else ""
+    )
     origin = (
         f"Data {source.info.name!r} ({source.data_hash[:12]}), split {split.name!r} "
         f"({split.sha256[:12]}), nabladft {nabladft.__version__}. Each cell: mean [95 % bootstrap "
-        "interval over molecules]; the best of each column in bold. Definitions: docs/metrics.md."
+        f"interval over molecules]; the best of each column in bold.{seeds} Definitions: "
+        "docs/metrics.md."
     )
     blocks = [f"# Benchmark {suite.name}", origin]
     for task in tasks().values():

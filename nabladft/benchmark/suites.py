@@ -58,9 +58,11 @@ class Suite:
         data: The data, or a name or path for :func:`nabladft.open`.
         split: The split, or a name or path for :func:`nabladft.splits.read_split`.
         runs: Baselines, in the order of the tables.
+        seeds: Seeds with which each baseline that learns is trained; empty for one training with
+            the seed of its configuration.
 
     Raises:
-        ConfigError: Two runs have the same name.
+        ConfigError: Two runs have the same name, or a seed comes twice or is negative.
         UnknownNameError: A task does not exist.
     """
 
@@ -68,6 +70,7 @@ class Suite:
     data: ConformationSource | str
     split: Split | str
     runs: tuple[SuiteRun, ...]
+    seeds: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Check names."""
@@ -75,6 +78,9 @@ class Suite:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             message = f"Suite {self.name!r} has {', '.join(twice)} twice."
+            raise ConfigError(message)
+        if len(set(self.seeds)) != len(self.seeds) or any(seed < 0 for seed in self.seeds):
+            message = f"Seeds must be different and not negative, got {list(self.seeds)}."
             raise ConfigError(message)
         for run in self.runs:
             if run.task is not None:
@@ -117,4 +123,5 @@ def suite_named(name: str) -> Suite:
         raise UnknownNameError("benchmark", name, content)
     table = content[name]
     runs = tuple(SuiteRun(**run) for run in table.pop("runs"))
-    return Suite(name=name, runs=runs, **table)
+    seeds = tuple(table.pop("seeds", ()))
+    return Suite(name=name, runs=runs, seeds=seeds, **table)

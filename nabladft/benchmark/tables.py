@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
+
+import numpy as np
 
 from nabladft.benchmark.tasks import Task, task_named
 from nabladft.chemistry.units import convert
@@ -61,8 +63,11 @@ class Row:
         task: Name of the task.
         is_learned: False for a row that learns nothing, the bar that learning has to pass.
         results: Results by part; empty when it was not run.
-        minutes: Training time, or None.
+        repeats: The same of further trainings with other seeds.
+        run_folder: Name of the run folder of ``results``; that of the baseline by default.
+        minutes: Mean training time, or None.
         n_parameters: Trained parameters, or None.
+        peak_memory_bytes: Largest memory of a training, or None.
         not_run: Why there are no results, or None.
     """
 
@@ -70,15 +75,44 @@ class Row:
     task: str
     is_learned: bool
     results: Mapping[str, Results]
+    repeats: tuple[Mapping[str, Results], ...] = ()
+    run_folder: str = ""
     minutes: float | None = None
     n_parameters: int | None = None
+    peak_memory_bytes: int | None = None
     not_run: str | None = None
 
+    def __post_init__(self) -> None:
+        """Name the run folder."""
+        if not self.run_folder:
+            object.__setattr__(self, "run_folder", self.name)
+
     def estimate(self, metric: str, part: str) -> Estimate | None:
-        """Give one cell, or None when there is no such number."""
-        results = self.results.get(part)
-        found = results.metrics.get(metric) if results else None
-        return found if found is not None and found.value is not None else None
+        """Give one cell, or None when there is no such number.
+
+        With several trainings, value and ends of the interval are their means: all intervals are
+        of the same draws of molecules, so that the mean of the ends says how far the mean depends
+        on the choice of molecules. How far it depends on the seed is :meth:`spread`.
+        """
+        found = self._estimates(metric, part)
+        if not found:
+            return None
+        columns = [[one.value, one.ci_low, one.ci_high] for one in found]
+        value, low, high = (
+            None if None in column else float(np.mean(column))
+            for column in zip(*columns, strict=True)
+        )
+        return replace(found[0], value=value, ci_low=low, ci_high=high)
+
+    def spread(self, metric: str, part: str) -> float | None:
+        """Give the standard deviation over the trainings, or None with only one."""
+        values = [one.value for one in self._estimates(metric, part) if one.value is not None]
+        return float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+    def _estimates(self, metric: str, part: str) -> list[Estimate]:
+        results = [one[part] for one in (self.results, *self.repeats) if part in one]
+        found = [one.metrics[metric] for one in results if metric in one.metrics]
+        return [one for one in found if one.value is not None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,19 +150,23 @@ def metric_table(metric: str, rows: Sequence[Row], task: Task) -> Table:
     for row in rows:
         name = row.name if row.is_learned else f"{row.name} (no learning)"
         values = [
-            "not run" if row.not_run else _cell(row.estimate(metric, part), metric, task)
+            "not run"
+            if row.not_run
+            else _cell(row.estimate(metric, part), metric, task, row.spread(metric, part))
             for part in task.parts
         ]
         marks = [leaders[part] is row for part in task.parts]
         minutes = _NOTHING if row.minutes is None else f"{row.minutes:.1f}"
         parameters = _NOTHING if row.n_parameters is None else f"{row.n_parameters:,}"
-        cells.append((name, *values, minutes, parameters))
-        best.append((False, *marks, False, False))
+        memory = _NOTHING if row.peak_memory_bytes is None else f"{row.peak_memory_bytes / 1e9:.2f}"
+        cells.append((name, *values, minutes, memory, parameters))
+        best.append((False, *marks, False, False, False))
     suffix = f" [{unit}]" if unit else ""
     header = (
         "baseline",
         *(f"{part_title(part)}{suffix}" for part in task.parts),
         "training [min]",
+        "memory [GB]",
         "parameters",
     )
     return Table(
@@ -176,26 +214,29 @@ def comma_separated(rows: Sequence[Row]) -> str:
     writer.writerow(
         [
             *("task", "baseline", "learned", "part", "metric", "unit", "value", "ci_low"),
-            *("ci_high", "n_conformations", "n_molecules", "training_minutes", "n_parameters"),
-            "not_run",
+            *("ci_high", "seed_spread", "n_seeds", "n_conformations", "n_molecules"),
+            *("training_minutes", "peak_memory_bytes", "n_parameters", "not_run"),
         ]
     )
     for row in rows:
         task = task_named(row.task)
-        tail = [_text(row.minutes), _text(row.n_parameters), row.not_run or ""]
+        costs = (row.minutes, row.peak_memory_bytes, row.n_parameters)
+        tail = [*("" if cost is None else f"{cost:.12g}" for cost in costs), row.not_run or ""]
         start = [row.task, row.name, str(row.is_learned).lower()]
         if row.not_run:
-            writer.writerow([*start, *[""] * 8, *tail])
+            writer.writerow([*start, *[""] * 10, *tail])
         for metric in task.metrics:
             for part in task.parts:
                 found = row.estimate(metric, part)
                 if found is not None:
-                    values = [found.value, found.ci_low, found.ci_high]
+                    spread = row.spread(metric, part)
+                    values = [found.value, found.ci_low, found.ci_high, spread]
+                    n_seeds = 1 + len(row.repeats)
                     writer.writerow(
                         [
                             *(*start, part, metric, task.units[metric]),
                             *(_text(_reported(value, metric, task)) for value in values),
-                            *(found.n_conformations, found.n_molecules, *tail),
+                            *(n_seeds, found.n_conformations, found.n_molecules, *tail),
                         ]
                     )
     return text.getvalue()
@@ -236,8 +277,8 @@ def _reported(value: float | None, metric: str, task: Task) -> float | None:
     return convert(value, source=METRICS[metric].unit, target=task.units[metric])
 
 
-def _cell(found: Estimate | None, metric: str, task: Task) -> str:
-    """Write "value [low, high]" with three significant digits of the value."""
+def _cell(found: Estimate | None, metric: str, task: Task, spread: float | None = None) -> str:
+    """Write "value ± spread [low, high]" with three significant digits of the value."""
     if found is None or found.value is None:
         return _NOTHING
     value, low, high = (
@@ -246,6 +287,8 @@ def _cell(found: Estimate | None, metric: str, task: Task) -> str:
     assert value is not None
     decimals = decimals_of(value)
     text = f"{value:.{decimals}f}"
+    if spread is not None:
+        text = f"{text} ± {_reported(spread, metric, task):.{decimals}f}"
     return text if low is None else f"{text} [{low:.{decimals}f}, {high:.{decimals}f}]"
 
 

@@ -6,14 +6,14 @@ import argparse
 from typing import Any
 
 from nabladft.benchmark.tables import terminal
-from nabladft.errors import InputError, missing_extra
+from nabladft.errors import missing_extra
 
 _EPILOG = """\
 examples:
   nabladft benchmark nano                            every baseline, about ten minutes on two cores
   nabladft benchmark nano --baselines linear painn   some of them
   nabladft benchmark nano --baselines my_model       your model folder, in the same table
-  nabladft benchmark nano --out runs/seed-7 --seed 7
+  nabladft benchmark nano --out runs/seeds --seeds 1 2 3   means over three trainings
   nabladft benchmark nano --fresh                    forget what is there, start over
 
 Ctrl-C at any time: the same command continues. The folder then holds tables.md, tables.csv,
@@ -32,7 +32,9 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse does not exp
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("suite", help="name of the suite (nano)")
+    parser.add_argument(
+        "suite", help="name of the suite (nano, nano-hamiltonians, mini-hamiltonians)"
+    )
     parser.add_argument("--out", help="folder (default: runs/benchmark-SUITE)")
     parser.add_argument(
         "--baselines",
@@ -40,7 +42,13 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse does not exp
         metavar="NAME",
         help="only these; a path of a model folder adds it to the suite",
     )
-    parser.add_argument("--seed", type=int, help="of every training (default: as configured)")
+    parser.add_argument(
+        "--seeds",
+        nargs="+",
+        type=int,
+        metavar="N",
+        help="train everything once with each (default: those of the suite)",
+    )
     parser.add_argument(
         "--fresh", action="store_true", help="remove what is there of these baselines first"
     )
@@ -49,9 +57,6 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse does not exp
 
 def run(args: argparse.Namespace) -> int:
     """Run the suite and print the tables."""
-    if args.seed is not None and args.seed < 0:
-        message = f"--seed must not be negative, got {args.seed}."
-        raise InputError(message)
     try:
         # torch takes seconds to import and is not needed by the other verbs.
         from nabladft.benchmark.overview import Silent, Terminal  # noqa: PLC0415
@@ -62,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         args.suite,
         out=args.out,
         baselines=args.baselines,
-        seed=args.seed,
+        seeds=args.seeds,
         fresh=args.fresh,
         listener=Silent() if args.quiet else Terminal(),
     )

@@ -19,7 +19,7 @@ _SHOWN: Final = {
     "formation_energy_mae": ("energy", "hartree", "millihartree", "mEh"),
     "forces_mae": ("forces", "hartree/bohr", "hartree/bohr", "mEh/bohr"),
     "hamiltonian_mae": ("hamiltonian", "hartree", "microhartree", "µEh"),
-    "overlap_mae": ("overlap", "1", "1", "× 1e-3"),
+    "overlap_mae": ("overlap", "1", "1", "/ 1000"),
 }
 _SECONDS_BETWEEN_LINES: Final = 15.0
 _BAR: Final = "{desc} {percentage:3.0f}%|{bar:16}| {n:.0f}/{total} [{elapsed}<{remaining}]{postfix}"
@@ -132,7 +132,7 @@ def describe(metrics: Mapping[str, Any]) -> str:
         >>> describe({"train_loss": 0.01, "formation_energy_mae": 0.0021})
         'loss 1.0e-02  validation: energy 2.1 mEh'
         >>> describe({"overlap_mae": 0.0004})
-        'validation: overlap 0.4 × 1e-3'
+        'validation: overlap 0.4 / 1000'
     """
     errors = []
     for key, (name, unit, shown, label) in _SHOWN.items():

@@ -22,6 +22,7 @@ from nabladft.training.loaders import TrainingData, open_dataset, plain_batches
 from nabladft.training.loggers import Loggers
 from nabladft.training.loop import Loop, Position, save_weights, validate
 from nabladft.training.losses import Objective
+from nabladft.training.memory import peak_memory, start_measuring
 from nabladft.training.options import write_toml
 from nabladft.training.plots import plot_learning_curve
 from nabladft.training.progress import Silent, Terminal
@@ -65,6 +66,7 @@ class TrainingResult:
     steps: int
     seconds: float
     n_parameters: int
+    peak_memory_bytes: int | None = None
     is_first_process: bool = True
 
 
@@ -159,6 +161,7 @@ class _Session:
     def run(self, record: dict[str, Any], listener: Progress) -> dict[str, Any]:
         """Train, and write down what happened; returns the new record."""
         name, started = str(record["model"]), now()
+        start_measuring(self.fabric.device)
         position, status = self._fit(name, listener)
         record = {
             **record,
@@ -166,6 +169,7 @@ class _Session:
             "epochs": position.epoch,
             "steps": position.step,
             "seconds": round(position.seconds, 3),
+            "peak_memory_bytes": peak_memory(self.fabric.device),
             "best": position.best,
             "sessions": [
                 *record["sessions"],
@@ -351,5 +355,6 @@ def _result(folder: RunFolder, record: dict[str, Any], fabric: Fabric) -> Traini
         steps=record["steps"],
         seconds=record["seconds"],
         n_parameters=record["n_parameters"],
+        peak_memory_bytes=record.get("peak_memory_bytes"),
         is_first_process=fabric.is_global_zero,
     )

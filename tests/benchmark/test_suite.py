@@ -10,7 +10,7 @@ from nabladft.benchmark.overview import Overview, Terminal
 from nabladft.benchmark.results import read_results
 from nabladft.benchmark.suite import run_benchmark
 from nabladft.benchmark.suites import Suite, SuiteRun
-from nabladft.errors import InputError, ModelError, RunError
+from nabladft.errors import ConfigError, InputError, ModelError, RunError
 from nabladft.predictions import Predictions
 from nabladft.splits import TEST_PARTS
 from tests.conftest import MemorySource
@@ -31,6 +31,20 @@ MODELS = {
 
         def build(config):
             return Shift(config.value)
+        """,
+    "drawn": """
+        class Drawn(torch.nn.Module):
+            predicts = frozenset({"formation_energy"})
+
+            def __init__(self):
+                super().__init__()
+                self.value = torch.nn.Parameter(torch.rand(()))
+
+            def forward(self, batch):
+                return {"formation_energy": self.value.expand(len(batch.molecule_id))}
+
+        def build(config):
+            return Drawn()
         """,
     "zeros": """
         class Zeros(torch.nn.Module):
@@ -324,10 +338,42 @@ def test_a_changed_configuration_is_refused_before_anything_is_trained(run, call
     assert run().is_complete
 
 
-def test_seeds_are_in_the_runs(run, tmp_path):
-    run(seed=17, baselines=["shift"])
+def test_what_learns_is_trained_with_every_seed_and_the_table_has_the_mean(
+    run, tmp_path, folder_of
+):
+    out, drawn = tmp_path / "out", folder_of("drawn")
 
-    assert json.loads((tmp_path / "out" / "shift" / "run.json").read_text())["seed"] == 17
+    run(seeds=[17], baselines=[drawn])
+    report = run(seeds=[17, 4], baselines=["isolated_atoms", drawn])
+
+    records = {
+        folder.name: json.loads((folder / "run.json").read_text())
+        for folder in out.iterdir()
+        if folder.is_dir()
+    }
+    assert set(records) == {"isolated_atoms", "drawn-seed17", "drawn-seed4"}
+    assert records["drawn-seed4"]["seed"] == 4
+    # The first training of the seed 17 is not repeated: it is only looked at again.
+    assert len(records["drawn-seed17"]["sessions"]) == 1
+    row = report.rows[1]
+    found = [
+        read_results(out / f"drawn-seed{seed}" / "results-test_structures.json").metrics
+        for seed in (17, 4)
+    ]
+    values = [metrics["energy_mae"].value for metrics in found]
+    assert values[0] != values[1]
+    estimate = row.estimate("energy_mae", "test_structures")
+    assert estimate.value == pytest.approx(np.mean(values), rel=1e-12)
+    assert row.spread("energy_mae", "test_structures") == pytest.approx(np.std(values, ddof=1))
+    assert report.rows[0].spread("energy_mae", "test_structures") is None
+    assert row.peak_memory_bytes is None or row.peak_memory_bytes > 1e7
+    assert " ± " in (out / "tables.md").read_text()
+
+
+@pytest.mark.parametrize("seeds", [[3, 3], [-1]])
+def test_seeds_twice_or_below_zero_are_refused(run, seeds):
+    with pytest.raises(ConfigError, match="different and not negative"):
+        run(seeds=seeds)
 
 
 def test_a_folder_with_other_things_is_left_alone(run, tmp_path):
@@ -358,11 +404,12 @@ def test_a_benchmark_of_other_data_is_refused_and_fresh_replaces_it(run, folder_
 def test_the_overview_counts_steps_and_time():
     clock = iter([0.0, *[60.0] * 99])
     recorder = Recorder()
-    overview = Overview([1.0, 3.0], recorder, clock=lambda: next(clock))
+    overview = Overview(recorder, clock=lambda: next(clock))
+    overview.expect([1.0, 3.0])
 
-    overview.baseline(0, "one")
+    overview.baseline("one")
     overview.doing("training", 0.0)
-    overview.baseline(1, "two")
+    overview.baseline("two")
     overview.start("two", epoch=0, max_epochs=10)
     overview.step(5.0)
     overview.validated({"train_loss": 0.1, "formation_energy_mae": 0.002})
@@ -383,11 +430,12 @@ def test_what_was_done_before_does_not_make_the_rest_look_fast():
     # Half of the work was there; the other half took a minute for its first half.
     clock = iter([0.0, *[60.0] * 99])
     recorder = Recorder()
-    overview = Overview([10.0, 10.0], recorder, clock=lambda: next(clock))
+    overview = Overview(recorder, clock=lambda: next(clock))
+    overview.expect([10.0, 10.0])
 
-    overview.baseline(0, "old")
+    overview.baseline("old")
     overview.skip()
-    overview.baseline(1, "new")
+    overview.baseline("new")
     overview.start("new", epoch=0, max_epochs=9)
     overview.step(5.0)
 

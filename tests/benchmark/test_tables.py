@@ -1,5 +1,6 @@
 import csv
 import io
+from dataclasses import replace
 
 import pytest
 
@@ -63,7 +64,14 @@ def row(name, energy, *, cosine=0.5, **more):
 def rows():
     return [
         row("atoms", 1.2345, cosine=0.0, minutes=0.0, n_parameters=0),
-        row("painn", 0.0067891, cosine=0.9, minutes=3.04, n_parameters=46177),
+        row(
+            "painn",
+            0.0067891,
+            cosine=0.9,
+            minutes=3.04,
+            n_parameters=46177,
+            peak_memory_bytes=1_500_000_000,
+        ),
         Row(name="gone", task="energy", is_learned=True, results={}, not_run="needs gone 1.0"),
     ]
 
@@ -76,21 +84,21 @@ def test_cells_have_three_digits_and_the_reported_unit(rows):
     assert table.rows[0][:2] == ("atoms (no learning)", "1234 [617, 2469]")
     assert table.rows[1] == (
         *("painn", "6.79 [3.39, 13.58]", "7.47 [3.39, 13.58]", "8.15 [3.39, 13.58]"),
-        *("3.0", "46,177"),
+        *("3.0", "1.50", "46,177"),
     )
 
 
 def test_the_best_of_each_column_is_marked_whichever_way_is_better(rows):
     for metric in ("energy_mae", "forces_cosine"):
         table = metric_table(metric, rows, TASK)
-        assert table.best[0] == (False,) * 6
-        assert table.best[1] == (False, True, True, True, False, False)
+        assert table.best[0] == (False,) * 7
+        assert table.best[1] == (False, True, True, True, False, False, False)
 
 
 def test_a_row_that_was_not_run_stays_and_says_why(rows):
     table = metric_table("energy_mae", rows, TASK)
 
-    assert table.rows[2] == ("gone", "not run", "not run", "not run", "-", "-")
+    assert table.rows[2] == ("gone", "not run", "not run", "not run", "-", "-", "-")
     assert table.notes == ("gone was not run: needs gone 1.0",)
     for text in (markdown([table]), terminal([table])):
         assert "gone was not run: needs gone 1.0" in text
@@ -108,7 +116,7 @@ def test_markdown_has_bold_best_values_and_a_rectangle(rows):
 
     body = [line for line in lines if line.startswith("|")]
     assert len(body) == 5
-    assert {line.count("|") for line in body} == {7}
+    assert {line.count("|") for line in body} == {8}
     assert "| painn | **6.79 [3.39, 13.58]** |" in body[3]
 
 
@@ -120,6 +128,19 @@ def test_terminal_columns_are_aligned(rows):
     for line in lines[3:6]:
         assert all(line[end : end + 1] != " " or end >= len(line) for end in ends[1:]), line
     assert "6.79 [3.39, 13.58] *" in lines[5]
+
+
+def test_several_trainings_are_a_mean_a_spread_and_the_mean_of_their_intervals():
+    once, twice, thrice = (row("painn", energy, minutes=1.0) for energy in (0.002, 0.003, 0.007))
+    both = replace(once, repeats=(twice.results, thrice.results))
+
+    table = metric_table("energy_mae", [both], TASK)
+
+    # Mean 4, standard deviation sqrt((4 + 1 + 9) / 2), ends 1, 1.5, 3.5 and 4, 6, 14.
+    assert table.rows[0][1] == "4.00 ± 2.65 [2.00, 8.00]"
+    line = next(csv.DictReader(io.StringIO(comma_separated([both]))))
+    assert (line["n_seeds"], float(line["seed_spread"])) == ("3", pytest.approx(7**0.5, rel=1e-6))
+    assert [float(line[k]) for k in ("value", "ci_low", "ci_high")] == pytest.approx([4, 2, 8])
 
 
 def test_the_csv_has_every_number_unrounded(rows):

@@ -72,7 +72,7 @@ def test_interruption_says_how_to_continue(small, tmp_path, capsys, monkeypatch)
     ("arguments", "message"),
     [
         (["nano", "--baselines", "pain"], "No baseline of the suite or model folder 'pain'"),
-        (["nano", "--seed", "-3"], "--seed must not be negative"),
+        (["nano", "--seeds", "-3"], "Seeds must be different and not negative"),
         (["nano", "--out", "."], "is not empty and holds no benchmark"),
     ],
 )
