@@ -1,51 +1,31 @@
 """The Hamiltonian that a DFT program starts from: no learning, no parameters.
 
 A self-consistent field begins with a guess, and a learned Hamiltonian is worth something only where
-it is nearer to the converged matrix than that. The guesses here are those of PySCF:
-
-========== =========================================================================================
-minao      Fock matrix of the superposed atomic densities in a minimal basis (PySCF's default)
-atom       Fock matrix of the superposed densities of spherical Hartree-Fock atoms
-huckel     Fock matrix of the density that an extended Hückel matrix has
-sap        core Hamiltonian plus superposed atomic potentials; nothing is integrated on a grid
-core       core Hamiltonian: kinetic energy plus attraction by the nuclei, no electrons
-========== =========================================================================================
-
-A guess need not be precise in what it integrates: Coulomb and exchange are fitted in a small
-auxiliary basis and the functional is integrated on a coarse grid. Against the fine settings of the
-labels this moves a guess by some 0.2 millihartree, where guesses are 10 from the truth.
+it is nearer to the converged matrix than that. The guesses are those of
+:mod:`nabladft.labels.guesses`.
 """
 
 from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import nn
 
 from nabladft.chemistry.basis import DEF2_SVP
-from nabladft.chemistry.orbitals import reorder_orbitals
 from nabladft.chemistry.packing import pack_lower
 from nabladft.data.blocks import blocks_from_packed
 from nabladft.errors import ConfigError, InputError, UnknownNameError, missing_extra
+from nabladft.labels.guesses import GUESS_METHODS, guess_hamiltonian
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
 
     from nabladft.data import Batch
-
-METHODS: Final = ("minao", "atom", "huckel", "sap", "core")
-#: wB97X-D without its dispersion, which is not in the Hamiltonian.
-FUNCTIONAL: Final = "hyb_gga_xc_wb97x_d"
-#: Made for Coulomb alone; the exchange of a guess is wrong by up to 1 millihartree with it, which
-#: enters with a factor of 0.1, in half the time.
-AUXILIARY_BASIS: Final = "def2-universal-jfit"
-#: Atomic potentials from non-relativistic calculations with the exchange of the electron gas.
-ATOMIC_POTENTIALS: Final = "sapgraspsmall"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +33,7 @@ class Config:
     """Which guess.
 
     Attributes:
-        method: One of :data:`METHODS`.
+        method: One of :data:`~nabladft.labels.guesses.GUESS_METHODS`.
         grid_level: PySCF's grid level, 0 (coarse) to 9; of no effect with ``sap`` and ``core``.
     """
 
@@ -62,8 +42,8 @@ class Config:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        if self.method not in METHODS:
-            raise UnknownNameError("initial guess", self.method, METHODS)
+        if self.method not in GUESS_METHODS:
+            raise UnknownNameError("initial guess", self.method, GUESS_METHODS)
         if not 0 <= self.grid_level <= 9:
             message = f"grid_level must be 0 to 9, got {self.grid_level}."
             raise ConfigError(message)
@@ -133,62 +113,3 @@ class InitialGuess(nn.Module):
         return blocks_from_packed(
             packed, numbers.tolist(), self.basis_set, source=self.orbital_order, target=order
         )
-
-
-def guess_hamiltonian(
-    atomic_numbers: NDArray[np.integer],
-    positions: NDArray[np.float64],
-    *,
-    method: str = "minao",
-    grid_level: int = 0,
-) -> NDArray[np.float64]:
-    """Compute the initial guess of one neutral closed-shell molecule.
-
-    Args:
-        atomic_numbers: Shape (n_atoms,).
-        positions: Shape (n_atoms, 3), bohr.
-        method: One of :data:`METHODS`.
-        grid_level: PySCF's grid level.
-
-    Returns:
-        Shape (n_orbitals, n_orbitals), hartree, orbital order "ascending".
-
-    Raises:
-        InputError: The number of electrons is odd.
-
-    Source:
-        PySCF user guide, "Self-consistent field methods", initial guesses. Superposition of atomic
-        potentials: S. Lehtola, J. Chem. Theory Comput. 15, 1593 (2019).
-    """
-    from pyscf import dft, gto  # noqa: PLC0415 - heavy and optional
-    from pyscf.scf import hf  # noqa: PLC0415
-
-    n_electrons = int(atomic_numbers.sum())
-    if n_electrons % 2:
-        message = (
-            f"{n_electrons} electrons cannot be paired; the labels are of closed shells only "
-            f"(atomic_numbers={atomic_numbers.tolist()})."
-        )
-        raise InputError(message)
-    atoms = [(int(number), place) for number, place in zip(atomic_numbers, positions, strict=True)]
-    molecule = gto.M(atom=atoms, unit="Bohr", basis=DEF2_SVP.name, verbose=0)
-    if method == "core":
-        matrix = hf.get_hcore(molecule)
-    elif method == "sap":
-        matrix = hf.get_hcore(molecule) + hf.make_sap(molecule, _atomic_potentials(molecule))
-    else:
-        field = dft.RKS(molecule, xc=FUNCTIONAL).density_fit(auxbasis=AUXILIARY_BASIS)
-        field.grids.level = grid_level
-        matrix = field.get_fock(dm=field.get_init_guess(molecule, method))
-    return reorder_orbitals(
-        np.asarray(matrix, dtype=np.float64), atomic_numbers, source="pyscf", target="ascending"
-    )
-
-
-def _atomic_potentials(molecule: Any) -> dict[str, Any]:  # noqa: ANN401 - PySCF has no types
-    from pyscf.gto import basis  # noqa: PLC0415
-
-    symbols = {molecule.atom_symbol(atom) for atom in range(molecule.natm)}
-    # One s shell per element: its degree, then rows of exponent and coefficient.
-    shells = {symbol: basis.load(ATOMIC_POTENTIALS, symbol)[0] for symbol in symbols}
-    return {symbol: np.array(shell[1:], dtype=np.float64) for symbol, shell in shells.items()}
