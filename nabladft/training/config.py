@@ -42,21 +42,29 @@ class OptimizerConfig:
     """The optimiser of all parameters.
 
     Attributes:
-        name: AdamW, or Adam (weight decay as an L2 term of the gradient).
+        name: AdamW, Adam (weight decay as an L2 term of the gradient), or Muon: orthogonal updates
+            of matrices between hidden features, AdamW for everything else.
         learning_rate: At its largest; the schedule multiplies it.
         weight_decay: Strength of the decay.
         betas: Decay of the running means of the gradient and of its square.
-        amsgrad: Whether to keep the maximum of the second moment.
+        amsgrad: Whether to keep the maximum of the second moment; not of Muon.
+        muon_learning_rate: Of the matrices; it follows the same schedule.
+        muon_momentum: Weight of the past in the running mean of the gradient of the matrices.
     """
 
-    name: Literal["adamw", "adam"] = "adamw"
+    name: Literal["adamw", "adam", "muon"] = "adamw"
     learning_rate: Positive = 1e-3
     weight_decay: NotNegative = 0.0
     betas: tuple[Annotated[float, Bound(at_least=0.0, below=1.0)], ...] = (0.9, 0.999)
     amsgrad: bool = False
+    muon_learning_rate: Positive = 2e-2
+    muon_momentum: Annotated[float, Bound(at_least=0.0, below=1.0)] = 0.95
 
     def __post_init__(self) -> None:
-        """Check the number of betas."""
+        """Check the number of betas, and what Muon does not have."""
+        if self.name == "muon" and self.amsgrad:
+            message = "amsgrad is an option of adam and adamw, not of muon. Leave it out."
+            raise ConfigError(message)
         if len(self.betas) != 2:
             message = f"betas must be two numbers, got {list(self.betas)}."
             raise ConfigError(message)
@@ -146,6 +154,8 @@ class TrainingConfig:
         early_stopping: Stop when the validation score has not improved for more than this many
             validations; None never stops early.
         gradient_clip: Largest norm of the gradient of all parameters; None does not clip.
+        augmentation: ``rotations`` turns each conformation of a training batch at random, with its
+            forces and matrices, for models that are not equivariant by construction.
         precision: Numbers of the network.
         accelerator: Kind of device; ``auto`` is ``cuda`` where there is one.
         devices: Number of processes on each machine, each with one device.
@@ -172,6 +182,7 @@ class TrainingConfig:
     checkpoint_minutes: Positive = 1.0
     early_stopping: PositiveInt | None = None
     gradient_clip: Positive | None = None
+    augmentation: Literal["none", "rotations"] = "none"
     precision: Precision = "32-true"
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     devices: PositiveInt = 1

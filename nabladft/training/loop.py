@@ -3,7 +3,8 @@
 Devices, precision and processes are Lightning Fabric's; the loop itself is here, because a run
 that continues from any step must give the same weights as one that was never interrupted. To that
 end the state of a run is only what :meth:`Loop._state` lists: the order of the data is a function
-of (seed, epoch), the random numbers of a step (dropout) are one of (seed, process, step).
+of (seed, epoch), the random numbers of a step (dropout, rotations) are one of (seed, process,
+step).
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import torch
 
+from nabladft.data.augmentation import random_rotations, rotate
 from nabladft.errors import RunError
 from nabladft.models.contract import is_conservative
 from nabladft.training.averaging import MovingAverage
+from nabladft.training.optimizers import build_optimizer
 from nabladft.training.run_folder import load_checkpoint, save_checkpoint
 from nabladft.training.schedule import LearningRate
 
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from nabladft.data.batch import Batch
-    from nabladft.training.config import OptimizerConfig, TrainingConfig
+    from nabladft.training.config import TrainingConfig
     from nabladft.training.loaders import TrainingData
     from nabladft.training.loggers import Loggers
     from nabladft.training.losses import Objective
@@ -108,7 +111,7 @@ class Loop:
         self.position = Position()
         self._rate = LearningRate(config.schedule, config.optimizer, max_epochs=config.max_epochs)
         self._training, self._optimizer = fabric.setup(
-            _Training(model, objective), _optimizer(model, config.optimizer)
+            _Training(model, objective), build_optimizer(model, config.optimizer)
         )
         self._average = MovingAverage(model, config.ema.decay) if config.ema.decay else None
         self._interrupted = False
@@ -198,8 +201,10 @@ class Loop:
         here = self.position
         rate = self._rate.at(step=here.step, epoch=here.epoch + here.batch / n_batches)
         for group in self._optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("lr_factor", 1.0)
         torch.manual_seed(_step_seed(self._config.seed, self._fabric.global_rank, here.step))
+        if self._config.augmentation == "rotations":
+            batch = rotate(batch, random_rotations(batch.n_conformations))
         self._training.train()
         self._optimizer.zero_grad(set_to_none=True)
         loss: Tensor = self._training(_Wrapped(batch))
@@ -232,7 +237,7 @@ class Loop:
             "epoch": here.epoch,
             "step": here.step,
             "seconds": round(here.seconds, 3),
-            "learning_rate": self._optimizer.param_groups[0]["lr"],
+            "learning_rate": self._optimizer.param_groups[-1]["lr"],
             "train_loss": train_loss,
             **metrics,
         }
@@ -341,17 +346,6 @@ class _Training(torch.nn.Module):
 
     def forward(self, wrapped: _Wrapped) -> Tensor:
         return self._objective.loss(self.model(wrapped.batch), wrapped.batch)
-
-
-def _optimizer(model: torch.nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
-    return kind(
-        [parameter for parameter in model.parameters() if parameter.requires_grad],
-        lr=config.learning_rate,
-        betas=(config.betas[0], config.betas[1]),
-        weight_decay=config.weight_decay,
-        amsgrad=config.amsgrad,
-    )
 
 
 def _sum_over_processes(fabric: Fabric, values: Tensor) -> Tensor:
