@@ -113,8 +113,8 @@ class Muon(torch.optim.AdamW):
         )
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
-        """Make one step."""
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Make one step; gives what ``closure`` returns, which is called first."""
         result = None
         if closure is not None:
             with torch.enable_grad():
@@ -151,6 +151,8 @@ class Muon(torch.optim.AdamW):
         assert gradient is not None
         state = self.state[parameter]
         if "momentum" not in state:
+            # AdamW asks every state it loads for a step.
+            state["step"] = torch.zeros(())
             state["momentum"] = torch.zeros_like(parameter)
         state["momentum"].lerp_(gradient, 1.0 - momentum)
         direction = gradient.lerp(state["momentum"], momentum)
