@@ -41,33 +41,33 @@ _ORTHOGONALITY_TOLERANCE: Final = 1e-9
 def wigner_d_real(
     l: int, rotation: ArrayLike, orbital_order: OrbitalOrder = "ascending"
 ) -> FloatArray:
-    """Give the matrix by which the orbitals of one shell turn.
+    """Give the matrix by which the orbitals of one shell turn, of one rotation or of many.
 
     It represents the group: D(A B) = D(A) D(B), D(Rᵀ) = D(R)ᵀ, D(-1) = (-1)^l, and for l = 1 in the
     order of PySCF (x, y, z) it is R itself.
 
     Args:
         l: Angular degree, 0 or more.
-        rotation: Orthogonal matrix R, shape (3, 3), which turns a position x into R x. Its
+        rotation: Orthogonal matrices R, shape (..., 3, 3), which turn a position x into R x. Their
             determinant is 1 (rotation) or -1 (reflection, inversion, ...).
         orbital_order: Order of rows and columns.
 
     Returns:
-        Orthogonal matrix, shape (2l+1, 2l+1), with Y(R r) = D Y(r) for the real harmonics Y.
+        Orthogonal matrices, shape (..., 2l+1, 2l+1), with Y(R r) = D Y(r) for the real harmonics Y.
 
     Raises:
-        InputError: ``rotation`` is not an orthogonal (3, 3) matrix.
+        InputError: A matrix of ``rotation`` is not an orthogonal (3, 3) one.
         OrbitalOrderError: The order is unknown, or not documented for such an l.
     """
     rotation = _checked_rotation(rotation)
     # D = ∫ Y(R r) Y(r)ᵀ over the unit sphere; the quadrature is exact for this degree.
     points, weights = sphere_quadrature(2 * l)
-    turned = solid_harmonics(l, points @ rotation.T)
-    ascending = turned.T @ (weights[:, None] * solid_harmonics(l, points))
+    turned = solid_harmonics(l, points @ np.swapaxes(rotation, -1, -2))
+    ascending = np.swapaxes(turned, -1, -2) @ (weights[:, None] * solid_harmonics(l, points))
     orbitals = shell_orbitals(l, orbital_order)
     places = np.array([l + m for m, _ in orbitals])
     signs = np.array([sign for _, sign in orbitals], dtype=np.float64)
-    matrix: FloatArray = ascending[np.ix_(places, places)] * np.multiply.outer(signs, signs)
+    matrix: FloatArray = ascending[..., places[:, None], places] * np.multiply.outer(signs, signs)
     return matrix
 
 
@@ -102,10 +102,11 @@ def orbital_rotation(
 
 def _checked_rotation(rotation: ArrayLike) -> FloatArray:
     matrix = np.asarray(rotation, dtype=np.float64)
-    if matrix.shape != (3, 3):
+    if matrix.shape[-2:] != (3, 3):
         message = f"A rotation must have shape (3, 3), got {matrix.shape}."
         raise InputError(message)
-    deviation = float(np.abs(matrix @ matrix.T - np.eye(3)).max())
+    product = matrix @ np.swapaxes(matrix, -1, -2)
+    deviation = float(np.abs(product - np.eye(3)).max(initial=0.0))
     if not deviation <= _ORTHOGONALITY_TOLERANCE:  # also true of NaN
         message = (
             f"A rotation must be orthogonal, but R R^T differs from 1 by {deviation:.1e} (at most "

@@ -74,6 +74,11 @@ def is_conservative(model: torch.nn.Module) -> bool:
     return bool(getattr(model, "is_conservative", False))
 
 
+def is_equivariant(model: torch.nn.Module) -> bool:
+    """Tell whether its matrices turn with the molecule, up to rounding, whatever its weights."""
+    return bool(getattr(model, "is_equivariant", True))
+
+
 def is_trainable(model: torch.nn.Module) -> bool:
     """Tell whether the model has parameters for an optimiser; without, ``prepare`` completes it."""
     return any(parameter.requires_grad for parameter in model.parameters())

@@ -14,7 +14,7 @@ from nabladft.chemistry.orbitals import orbital_order_named
 from nabladft.chemistry.rotations import orbital_rotation
 from nabladft.data.blocks import block_layout, dense_from_blocks, symmetrise_diagonal
 from nabladft.errors import ModelError
-from nabladft.models.contract import Preparable, check_attributes
+from nabladft.models.contract import Preparable, check_attributes, is_equivariant
 from nabladft.testing.molecules import MOLECULES, batch_of
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ def check_hamiltonian_model(
     - the declared output, one finite value for each value of the blocks, the diagonal blocks
       symmetric (off-diagonal ones are, by the layout);
     - rotating the molecule by R turns the matrix into D H Dᵀ, D being the rotation of the orbitals
-      in the declared order; the same for reflections, unless the model states
-      ``handles_reflections = False``;
+      in the declared order, unless the model states ``is_equivariant = False``; the same for
+      reflections, unless it states that or ``handles_reflections = False``;
     - translation leaves the matrix alone;
     - another order of the atoms reorders the blocks;
     - a batch of different molecules gives what each alone gives;
@@ -75,9 +75,10 @@ def check_hamiltonian_model(
         check = _Check(model, molecules, dtype, tolerance, np.random.default_rng(seed))
         check.output()
         check.translation()
-        check.rotation(improper=False)
-        if getattr(model, "handles_reflections", True):
-            check.rotation(improper=True)
+        if is_equivariant(model):
+            check.rotation(improper=False)
+            if getattr(model, "handles_reflections", True):
+                check.rotation(improper=True)
         check.permutation()
         check.batching()
         if dtype == torch.float64 and getattr(model, "is_continuous", True):

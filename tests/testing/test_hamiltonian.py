@@ -74,6 +74,29 @@ def test_each_defect_is_named(defect, message):
         check_hamiltonian_model(Isotropic(defect))
 
 
+def test_a_model_that_states_not_to_turn_is_not_turned():
+    model = Isotropic("rotation")
+    model.is_equivariant = False
+
+    check_hamiltonian_model(model)
+
+
+def test_an_equivariant_model_may_state_less_than_it_keeps():
+    model = Isotropic()
+    model.is_equivariant = False
+
+    check_hamiltonian_model(model)
+
+
+@pytest.mark.parametrize("defect", ["symmetry", "translation", "permutation", "batch", "cutoff"])
+def test_all_other_promises_hold_for_a_model_that_does_not_turn(defect):
+    model = Isotropic(defect)
+    model.is_equivariant = False
+
+    with pytest.raises(ModelError):
+        check_hamiltonian_model(model)
+
+
 def test_models_of_energies_are_sent_away():
     model = torch.nn.Linear(1, 1)
     model.predicts = frozenset({"formation_energy"})

@@ -141,6 +141,22 @@ def test_plateau_and_early_stopping_continue_exactly_too(run):
     assert_identical(weights(whole), weights(continued))
 
 
+def test_random_rotations_continue_exactly_too(run):
+    options = ("training.augmentation=rotations", "model.dropout=0.0", "training.max_epochs=2")
+    plain = run("plain", *options[1:])
+    whole = run("whole", *options)
+    with pytest.raises(KeyboardInterrupt):
+        run("broken", *options, progress=InterruptAt(7))
+
+    continued = run("broken", *options)
+
+    assert_identical(weights(whole), weights(continued))
+    # The toy model is invariant, so that rotations change nothing but the last digits.
+    name = "network.0.weight"
+    assert not torch.equal(weights(whole)[name], weights(plain)[name])
+    torch.testing.assert_close(weights(whole)[name], weights(plain)[name], atol=1e-3, rtol=0)
+
+
 def test_the_seed_decides_the_result(run):
     first = weights(run("a", "training.max_epochs=2"))
     again = weights(run("b", "training.max_epochs=2"))
