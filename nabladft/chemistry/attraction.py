@@ -36,7 +36,8 @@ from nabladft.chemistry.basis import DEF2_SVP, BasisSet
 from nabladft.chemistry.gaussians import GaussianBasis, gaussian_basis
 from nabladft.chemistry.harmonics import gaunt_coefficients, solid_harmonics, sphere_quadrature
 from nabladft.chemistry.orbitals import OrbitalOrder, reorder_orbitals
-from nabladft.chemistry.two_centre import DegreeShells, checked_positions, degree_shells
+from nabladft.chemistry.shell_pairs import DegreeShells, degree_shells
+from nabladft.chemistry.two_centre import checked_positions
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

@@ -61,6 +61,11 @@ class BasisSet:
             [sum(2 * l + 1 for l in self.shells_of(int(z))) for z in atomic_numbers], dtype=np.int64
         )
 
+    def first_orbitals(self, atomic_numbers: NDArray[np.integer]) -> NDArray[np.int64]:
+        """Return where the orbitals of each atom begin, shape (n_atoms,)."""
+        sizes = self.orbitals_per_atom(atomic_numbers)
+        return np.cumsum(sizes) - sizes
+
     def n_orbitals(self, atomic_numbers: NDArray[np.integer]) -> int:
         """Return the number of orbitals of a molecule."""
         return int(self.orbitals_per_atom(atomic_numbers).sum())
