@@ -5,9 +5,9 @@ pytest.importorskip("pyscf")
 
 from pyscf import dft, gto
 
-from nabladft.labels.backends.pyscf import FUNCTIONAL
 from nabladft.labels.grids import MoleculeFixedGrids
 from nabladft.labels.integration import CachedIntegrator
+from nabladft.labels.kohn_sham import FUNCTIONAL
 
 
 @pytest.fixture(scope="module")

@@ -23,33 +23,28 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyscf
 import scipy.linalg
-from pyscf import dft, gto
+from pyscf import dft
 
 from nabladft.chemistry.basis import DEF2_SVP
-from nabladft.chemistry.elements import SYMBOLS, formula
+from nabladft.chemistry.elements import formula
 from nabladft.errors import ConvergenceError, LabelError
 from nabladft.labels import checks
 from nabladft.labels.backend import LabelResult, LevelOfTheory
 from nabladft.labels.dispersion import dispersion
 from nabladft.labels.fitting import AUXILIARY_BASIS, METRIC_CUT, SafeFitting, SafeGradients
-from nabladft.labels.grids import FINE, MoleculeFixedGrids
-from nabladft.labels.integration import CachedIntegrator
+from nabladft.labels.grids import FINE
+from nabladft.labels.kohn_sham import (
+    FIRST_SETTINGS,
+    LABEL_SETTINGS,
+    build_molecule,
+    kohn_sham_field,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     FloatArray = NDArray[np.float64]
 
-#: libxc 471. PySCF refuses the short name "wb97x_d", whose dispersion it does not have.
-FUNCTIONAL: Final = "hyb_gga_xc_wb97x_d"
-#: Energy, hartree. The published 1e-6 would leave 1e-4 in the Hamiltonian; so do PySCF's defaults
-#: for the orbital gradient (1e-5): H still moves by 3e-6 when they are tightened.
-ENERGY_CONVERGENCE: Final = 1e-10
-GRADIENT_CONVERGENCE: Final = 1e-6
-MAX_CYCLES: Final = 100
-#: Convergence of the iterations on the coarse grid: beyond this the two grids differ anyway.
-COARSE_ENERGY_CONVERGENCE: Final = 1e-5
-COARSE_GRADIENT_CONVERGENCE: Final = 1e-3
 #: From this many atoms on, iterating on a coarse grid first saves time.
 COARSE_FROM_ATOMS: Final = 8
 #: Hartree; orbitals are held apart by this when plain DIIS has failed.
@@ -98,8 +93,8 @@ class PySCFBackend:
             "size adjustment, turned to the principal axes of the nuclear charge",
             fitting=f"{AUXILIARY_BASIS} for Coulomb, exchange and long-range exchange; long-range "
             f"metric by eigenvalues above {METRIC_CUT:g}",
-            convergence=f"energy {ENERGY_CONVERGENCE:g} hartree, "
-            f"orbital gradient {GRADIENT_CONVERGENCE:g}",
+            convergence=f"energy {LABEL_SETTINGS.energy_convergence:g} hartree, "
+            f"orbital gradient {LABEL_SETTINGS.gradient_convergence:g}",
             program="PySCF",
             program_version=f"{pyscf.__version__} (libxc {dft.libxc.__version__})",
         )
@@ -126,7 +121,7 @@ class PySCFBackend:
         positions = np.asarray(positions, dtype=np.float64)
         checks.check_input(atomic_numbers, positions, charge=charge)
         dispersion_energy, dispersion_gradient = dispersion(atomic_numbers, positions)
-        mol = _build_molecule(atomic_numbers, positions, charge, self.max_memory)
+        mol = build_molecule(atomic_numbers, positions, charge=charge, max_memory=self.max_memory)
         field, n_cycles = self._solve(mol)
 
         density = field.make_rdm1()
@@ -161,7 +156,9 @@ class PySCFBackend:
         if checks.check_forces(forces) or self.verify:
 
             def energy_at(moved: FloatArray) -> float:
-                molecule = _build_molecule(atomic_numbers, moved, charge, self.max_memory)
+                molecule = build_molecule(
+                    atomic_numbers, moved, charge=charge, max_memory=self.max_memory
+                )
                 return float(self._solve(molecule)[0].e_tot) + dispersion(atomic_numbers, moved)[0]
 
             extras["slope_difference"] = checks.check_slope(energy_at, positions, forces)
@@ -181,12 +178,10 @@ class PySCFBackend:
         fitting.max_memory = self.max_memory
         guess, n_cycles = None, 0
         if mol.natm >= self.coarse_from:
-            coarse = _kohn_sham(mol, fitting, coarse=True)
-            coarse.conv_tol = COARSE_ENERGY_CONVERGENCE
-            coarse.conv_tol_grad = COARSE_GRADIENT_CONVERGENCE
+            coarse = kohn_sham_field(mol, fitting, FIRST_SETTINGS)
             coarse.kernel()
             guess, n_cycles = coarse.make_rdm1(), coarse.cycles
-        field = _kohn_sham(mol, fitting)
+        field = kohn_sham_field(mol, fitting)
         field.kernel(guess)
         n_cycles += field.cycles
         if not field.converged:
@@ -208,58 +203,6 @@ class PySCFBackend:
 def create_backend(**options: Any) -> PySCFBackend:
     """Create the backend; options as of :class:`PySCFBackend`."""
     return PySCFBackend(**options)
-
-
-class _RememberingKohnSham(dft.rks.RKS):  # type: ignore[misc]
-    """PySCF's Kohn-Sham field, which keeps the potential of its final density.
-
-    PySCF's own ``get_fock`` would integrate it once more.
-    """
-
-    _keys = {"last_potential"}  # noqa: RUF012  # how PySCF declares attributes
-    last_potential: Any = None
-
-    def get_veff(self, *args: Any, **options: Any) -> Any:
-        self.last_potential = super().get_veff(*args, **options)
-        return self.last_potential
-
-
-def _build_molecule(
-    atomic_numbers: NDArray[np.integer], positions: FloatArray, charge: int, max_memory: int
-) -> Any:
-    # Labels must not depend on the caller's ~/.pyscf_conf.py more than unavoidable: everything
-    # that matters is set here and below, and nothing of PySCF's global state is changed.
-    return gto.M(
-        atom=[
-            (SYMBOLS[int(number)], tuple(position))
-            for number, position in zip(atomic_numbers, positions, strict=True)
-        ],
-        unit="Bohr",
-        basis=DEF2_SVP.name,
-        charge=charge,
-        spin=0,
-        cart=False,
-        symmetry=False,
-        verbose=0,
-        max_memory=max_memory,
-        parse_arg=False,
-    )
-
-
-def _kohn_sham(mol: Any, fitting: SafeFitting, *, coarse: bool = False) -> Any:
-    field = _RememberingKohnSham(mol, xc=FUNCTIONAL)
-    # Half of the memory for orbitals on the grid, half for fitted integrals.
-    field._numint = CachedIntegrator(max_memory=mol.max_memory / 2)  # noqa: SLF001
-    field.grids = MoleculeFixedGrids(mol, coarse=coarse)
-    field.chkfile = None  # else every calculation writes a temporary file
-    field.init_guess = "minao"
-    field.max_cycle = MAX_CYCLES
-    field.conv_tol = ENERGY_CONVERGENCE
-    field.conv_tol_grad = GRADIENT_CONVERGENCE
-    # PySCF's extra iteration after convergence would only undo level shifts; none is in use.
-    field.conv_check = False
-    field.small_rho_cutoff = 0
-    return field.density_fit(with_df=fitting)
 
 
 def _atomic_charges(mol: Any, populations: FloatArray) -> FloatArray:

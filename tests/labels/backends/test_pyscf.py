@@ -11,8 +11,10 @@ from scipy.spatial.transform import Rotation
 from nabladft.chemistry.electronic import density_matrix, orbital_energies_and_coefficients
 from nabladft.chemistry.rotations import orbital_rotation
 from nabladft.errors import ConvergenceError, LabelError
+from nabladft.labels import kohn_sham
 from nabladft.labels.backend import load_backend
 from nabladft.labels.backends import pyscf as backend_module
+from nabladft.labels.kohn_sham import build_molecule
 
 HYDROGEN = np.array([1, 1]), np.array([[0.0, 0, 0], [0, 0, 1.3]])
 WATER = np.array([8, 1, 1]), np.array([[0, 0, 0.2], [0, 1.5, -0.9], [0.1, -1.4, -0.9]])
@@ -74,7 +76,7 @@ def test_extras_have_the_promised_shapes_and_add_up(water):
 
 def test_the_hamiltonian_alone_gives_back_the_density(water):
     numbers, positions = WATER
-    mol = backend_module._build_molecule(numbers, positions, 0, 1000)
+    mol = build_molecule(numbers, positions, charge=0, max_memory=1000)
     energies, coefficients = orbital_energies_and_coefficients(
         water.hamiltonian, mol.intor("int1e_ovlp")
     )
@@ -134,14 +136,14 @@ def test_unusual_forces_are_verified_unasked(backend):
 
 
 def test_a_field_that_does_not_converge_is_no_label(backend, monkeypatch):
-    monkeypatch.setattr(backend_module, "MAX_CYCLES", 2)
+    monkeypatch.setattr(kohn_sham, "MAX_CYCLES", 2)
 
     with pytest.raises(ConvergenceError, match="No self-consistent field for H2O within 4 iter"):
         backend.label(*WATER)
 
 
 def test_input_is_checked_before_anything_is_computed(backend, monkeypatch):
-    monkeypatch.setattr(backend_module, "_build_molecule", pytest.fail)
+    monkeypatch.setattr(backend_module, "build_molecule", pytest.fail)
 
     with pytest.raises(LabelError, match="electrons"):
         backend.label(np.array([8, 1]), HYDROGEN[1])
