@@ -48,14 +48,27 @@ class BlockLayout:
         offsets: Shape (n_pairs + 1,), int64: block p is
             ``values[offsets[p]:offsets[p + 1]].reshape(shapes[p])``.
         pair_conformation: Shape (n_pairs,), int64: conformation of the batch.
+        off_diagonal: Shape (n_off_diagonal,), int64: the blocks of two different atoms, first those
+            of two atoms of the same element, then the others.
+        n_alike: How many of these are of the same element.
+        n_values: Number of values of all blocks.
+        n_orbitals: Of each conformation.
+        elements: Atomic numbers that occur, ascending.
         basis_set: Name of the basis set.
         orbital_order: Order of the orbitals of each atom.
+
+    What is no tensor is known without asking a GPU, which would have to finish its work first.
     """
 
     pairs: Tensor
     shapes: Tensor
     offsets: Tensor
     pair_conformation: Tensor
+    off_diagonal: Tensor
+    n_alike: int
+    n_values: int
+    n_orbitals: tuple[int, ...]
+    elements: tuple[int, ...]
     basis_set: str
     orbital_order: str
 
@@ -63,11 +76,6 @@ class BlockLayout:
     def n_pairs(self) -> int:
         """Number of blocks."""
         return int(self.pairs.shape[1])
-
-    @cached_property
-    def n_values(self) -> int:
-        """Number of values of all blocks."""
-        return int(self.offsets[-1])
 
     @cached_property
     def is_diagonal(self) -> Tensor:
@@ -85,11 +93,57 @@ class BlockLayout:
     @cached_property
     def value_position(self) -> tuple[Tensor, Tensor]:
         """Row and column of each value within its block, each of shape (n_values,), int64."""
+        columns = self.shapes[:, 1].index_select(0, self.value_pair)
+        row = torch.div(self.value_number, columns, rounding_mode="floor")
+        return row, self.value_number - row * columns
+
+    @cached_property
+    def value_number(self) -> Tensor:
+        """Number of each value within its block, shape (n_values,), int64."""
         index = torch.arange(self.n_values, device=self.pairs.device)
-        local = index - self.offsets[self.value_pair]
-        columns = self.shapes[self.value_pair, 1]
-        row = torch.div(local, columns, rounding_mode="floor")
-        return row, local - row * columns
+        return index - self.offsets.index_select(0, self.value_pair)
+
+    @cached_property
+    def matrix_position(self) -> tuple[Tensor, Tensor]:
+        """Where each value and its mirror image are in the full matrices, each (n_values,), int64.
+
+        The matrices follow each other, each row by row.
+        """
+        counts = self.shapes[:, 0].index_select(0, self._diagonal)
+        conformation = self.pair_conformation.index_select(0, self._diagonal)
+        n_orbitals = counts.new_zeros(len(self.n_orbitals)).index_add(0, conformation, counts)
+        starts = _offsets(n_orbitals**2)[:-1] - _offsets(n_orbitals)[:-1] * (n_orbitals + 1)
+        corner = _offsets(counts)[:-1]
+        # An orbital is counted over the batch; the start takes those of earlier matrices away.
+        size = n_orbitals.index_select(0, self.pair_conformation)
+        start = starts.index_select(0, self.pair_conformation)
+        row, column = corner[self.pairs[0]], corner[self.pairs[1]]
+        below, above = start + row * size + column, start + column * size + row
+        x, y = self.value_position
+        pair = self.value_pair
+        size = size.index_select(0, pair)
+        return (
+            below.index_select(0, pair) + x * size + y,
+            above.index_select(0, pair) + y * size + x,
+        )
+
+    @cached_property
+    def matrix_index(self) -> Tensor:
+        """The value at each place of the full matrices, shape (sum of n_orbitals²,), int64."""
+        here, mirrored = self.matrix_position
+        number = torch.arange(self.n_values, device=here.device)
+        index = number.new_empty(sum(n * n for n in self.n_orbitals))
+        index[mirrored] = number
+        index[here] = number
+        return index
+
+    @cached_property
+    def _diagonal(self) -> Tensor:
+        """The diagonal block of each atom: the last of its row, shape (n_atoms_total,), int64."""
+        n_atoms = self.n_pairs - len(self.off_diagonal)
+        index = torch.arange(self.n_pairs, device=self.pairs.device)
+        found = index.new_zeros(n_atoms)
+        return found.scatter_reduce(0, self.pairs[0], index, "amax")
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> BlockLayout:
         """Return the layout on another device."""
@@ -109,8 +163,7 @@ class BlockLayout:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave derived tensors behind when a worker sends the layout."""
-        kinds = {"basis_set": self.basis_set, "orbital_order": self.orbital_order}
-        return self._tensors() | kinds
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 def block_layout(
@@ -135,7 +188,8 @@ def block_layout(
     orbital_order_named(orbital_order)
     # Pairs are counted by NumPy: its small integer arrays cost a fraction of those of torch.
     offsets = atom_offsets.cpu().numpy()
-    counts = orbital_counts(basis_set, atomic_numbers.cpu().numpy())
+    numbers = atomic_numbers.cpu().numpy()
+    counts = orbital_counts(basis_set, numbers)
     n_atoms = np.diff(offsets)
     conformation = np.repeat(np.arange(len(n_atoms)), n_atoms)
     first_atom = np.repeat(offsets[:-1], n_atoms)
@@ -145,11 +199,19 @@ def block_layout(
     rows = np.repeat(atoms, n_columns)
     columns = ranges(first_atom, n_columns)
     shapes = np.stack([counts[rows], counts[columns]], axis=1)
+    block_offsets = offsets_of(shapes[:, 0] * shapes[:, 1])
+    is_alike = numbers[rows] == numbers[columns]
+    alike = np.flatnonzero(is_alike & (rows != columns))
     layout = BlockLayout(
         pairs=torch.from_numpy(np.stack([rows, columns])),
         shapes=torch.from_numpy(shapes),
-        offsets=torch.from_numpy(offsets_of(shapes[:, 0] * shapes[:, 1])),
+        offsets=torch.from_numpy(block_offsets),
         pair_conformation=torch.from_numpy(conformation[rows]),
+        off_diagonal=torch.from_numpy(np.concatenate([alike, np.flatnonzero(~is_alike)])),
+        n_alike=len(alike),
+        n_values=int(block_offsets[-1]),
+        n_orbitals=tuple(np.add.reduceat(counts, offsets[:-1]).tolist()),
+        elements=tuple(np.unique(numbers).tolist()),
         basis_set=basis_set,
         orbital_order=orbital_order,
     )
@@ -168,10 +230,14 @@ def concatenate_layouts(layouts: Sequence[BlockLayout], n_atoms: Sequence[int]) 
         raise OrbitalCountError(message)
     atoms = np.cumsum([0, *n_atoms[:-1]])
     sizes = np.cumsum([0, *(layout.n_values for layout in layouts[:-1])])
-    conformations = np.cumsum(
-        [0, *(int(layout.pair_conformation[-1]) + 1 for layout in layouts[:-1])]
-    )
+    conformations = np.cumsum([0, *(len(layout.n_orbitals) for layout in layouts[:-1])])
     ends = [layout.offsets[1:] + int(size) for layout, size in zip(layouts, sizes, strict=True)]
+    first_pairs = np.cumsum([0, *(layout.n_pairs for layout in layouts[:-1])])
+    off_diagonal = [x.off_diagonal + int(p) for x, p in zip(layouts, first_pairs, strict=True)]
+    cuts = [
+        (blocks[: x.n_alike], blocks[x.n_alike :])
+        for x, blocks in zip(layouts, off_diagonal, strict=True)
+    ]
     return BlockLayout(
         pairs=torch.cat([x.pairs + int(a) for x, a in zip(layouts, atoms, strict=True)], dim=1),
         shapes=torch.cat([x.shapes for x in layouts]),
@@ -179,6 +245,11 @@ def concatenate_layouts(layouts: Sequence[BlockLayout], n_atoms: Sequence[int]) 
         pair_conformation=torch.cat(
             [x.pair_conformation + int(c) for x, c in zip(layouts, conformations, strict=True)]
         ),
+        off_diagonal=torch.cat([*(alike for alike, _ in cuts), *(others for _, others in cuts)]),
+        n_alike=sum(layout.n_alike for layout in layouts),
+        n_values=sum(layout.n_values for layout in layouts),
+        n_orbitals=tuple(n for layout in layouts for n in layout.n_orbitals),
+        elements=tuple(sorted({z for layout in layouts for z in layout.elements})),
         basis_set=layouts[0].basis_set,
         orbital_order=layouts[0].orbital_order,
     )
@@ -265,14 +336,12 @@ def packed_from_blocks(values: Tensor, layout: BlockLayout) -> tuple[Tensor, Ten
     Returns:
         The triangles, shape (sum of sizes,), and where each begins, shape (n + 1,).
     """
-    row, column, n_orbitals = _matrix_positions(layout)
-    offsets = _offsets(n_orbitals * (n_orbitals + 1) // 2)
-    below = row >= column
-    position = (row * (row + 1)).div(2, rounding_mode="floor") + column
-    position = position + offsets[value_conformation(layout)]
-    packed = values.new_zeros(int(offsets[-1]))
-    packed[position[below]] = values[below]
-    return packed, offsets
+    sizes = [n * (n + 1) // 2 for n in layout.n_orbitals]
+    triangles = [
+        matrix.reshape(-1).index_select(0, _triangle(len(matrix), values.device))
+        for matrix in dense_from_blocks(values, layout)
+    ]
+    return torch.cat(triangles), torch.tensor([0, *sizes], device=values.device).cumsum(0)
 
 
 def dense_from_blocks(values: Tensor, layout: BlockLayout) -> list[Tensor]:
@@ -285,31 +354,41 @@ def dense_from_blocks(values: Tensor, layout: BlockLayout) -> list[Tensor]:
     Returns:
         One tensor of shape (n_orbitals, n_orbitals) per conformation.
     """
-    row, column, n_orbitals = _matrix_positions(layout)
-    offsets = _offsets(n_orbitals**2)
-    conformation = value_conformation(layout)
-    size, start = n_orbitals[conformation], offsets[conformation]
-    flat = values.new_zeros(int(offsets[-1]))
-    flat = flat.index_put((start + column * size + row,), values)
-    flat = flat.index_put((start + row * size + column,), values)
-    return [
-        part.reshape(n, n)
-        for part, n in zip(
-            torch.split(flat, (n_orbitals**2).tolist()), n_orbitals.tolist(), strict=True
+    flat = values.index_select(0, layout.matrix_index)
+    parts = torch.split(flat, [n * n for n in layout.n_orbitals])
+    return [part.view(n, n) for part, n in zip(parts, layout.n_orbitals, strict=True)]
+
+
+def blocks_from_dense(matrices: Sequence[Tensor], layout: BlockLayout) -> Tensor:
+    """Take block values out of full matrices, the inverse of :func:`dense_from_blocks`.
+
+    Args:
+        matrices: One of shape (n_orbitals, n_orbitals) for each conformation; the upper triangle
+            is read within diagonal blocks only. Gradients flow through.
+        layout: The layout of the result, in the orbital order of the matrices.
+
+    Returns:
+        Shape (n_values,).
+
+    Raises:
+        OrbitalCountError: A matrix is of another size than the layout.
+    """
+    found = tuple(tuple(matrix.shape) for matrix in matrices)
+    if found != tuple((n, n) for n in layout.n_orbitals):
+        message = (
+            f"The layout is of matrices of {list(layout.n_orbitals)} orbitals, got matrices of "
+            f"shape {list(found)}."
         )
-    ]
+        raise OrbitalCountError(message)
+    flat = torch.cat([matrix.reshape(-1) for matrix in matrices])
+    return flat.index_select(0, layout.matrix_position[0])
 
 
-def _matrix_positions(layout: BlockLayout) -> tuple[Tensor, Tensor, Tensor]:
-    """Row and column of each value in its full matrix, and the size of each matrix."""
-    counts = layout.shapes[layout.is_diagonal, 0]
-    conformation = layout.pair_conformation[layout.is_diagonal]
-    n_conformations = int(layout.pair_conformation[-1]) + 1
-    n_orbitals = counts.new_zeros(n_conformations).index_add(0, conformation, counts)
-    first_of_atom = _offsets(counts)[:-1] - _offsets(n_orbitals)[:-1][conformation]
-    row, column = layout.value_position
-    atoms = layout.pairs[:, layout.value_pair]
-    return first_of_atom[atoms[0]] + row, first_of_atom[atoms[1]] + column, n_orbitals
+def _triangle(n: int, device: torch.device) -> Tensor:
+    """Places of the lower triangle in a matrix of n rows, row by row."""
+    row, column = torch.tril_indices(n, n, device=device)
+    place: Tensor = row * n + column
+    return place
 
 
 def _offsets(counts: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from torch import nn
 
 from nabladft.errors import ConfigError
 from nabladft.models.layers.expansion import BlockExpansion
-from nabladft.models.layers.pair_graph import PairGraph
+from nabladft.models.layers.pair_graph import Directed, OrderedPairs, PairGraph
 from nabladft.models.layers.two_center import TwoCenterReference, TwoCenterSample
 
 if TYPE_CHECKING:
@@ -91,9 +91,16 @@ class BlockReadout(nn.Module):
 
     mean_neighbours: Tensor
 
-    def graph(self, batch: Batch, *, lmax: int = 0, dtype: torch.dtype | None = None) -> PairGraph:
-        """Find the pairs of a batch, with harmonics up to ``lmax``."""
-        return PairGraph(batch, self.expansion, lmax=lmax, dtype=dtype)
+    def graph(
+        self,
+        batch: Batch,
+        *,
+        lmax: int = 0,
+        dtype: torch.dtype | None = None,
+        directed: Directed = "both",
+    ) -> PairGraph:
+        """Find the pairs of a batch, with harmonics up to ``lmax``; see :class:`PairGraph`."""
+        return PairGraph(batch, self.expansion, lmax=lmax, dtype=dtype, directed=directed)
 
     def forward(self, graph: PairGraph, atoms: Sequence[Tensor], pairs: Sequence[Tensor]) -> Tensor:
         """Scale, add the reference, expand and make symmetric.
@@ -101,12 +108,12 @@ class BlockReadout(nn.Module):
         Args:
             graph: Of the batch.
             atoms: For each representation, shape (n_atoms_total, 2l + 1, width).
-            pairs: For each representation, shape (2n, 2l + 1, width), all ordered pairs.
+            pairs: For each representation, shape (n_pairs, 2l + 1, width), of the graph's pairs.
 
         Returns:
             Values in the order of the batch's blocks, shape (n_values,), hartree.
         """
-        atom_reference, pair_reference = self._references(graph)
+        atom_reference, pair_reference = self._references(graph.elements, graph.ordered, graph)
         envelope = torch.exp(-RESIDUAL_DECAY * graph.distances)[:, None, None]
         diagonal, off_diagonal = [], []
         for k, (atom, pair) in enumerate(zip(atoms, pairs, strict=True)):
@@ -114,8 +121,7 @@ class BlockReadout(nn.Module):
             pair_scale = getattr(self, f"_pair_scale_{k}")[graph.types][:, None] * envelope
             diagonal.append(_plus(atom * atom_scale, atom_reference[k]))
             off_diagonal.append(_plus(pair * pair_scale, pair_reference[k]))
-        padded = [self.expansion.expand(diagonal), self.expansion.expand(off_diagonal)]
-        return graph.gather(torch.cat(padded))
+        return graph.assemble(diagonal, off_diagonal)
 
     def prepare(
         self, batches: Iterable[Batch], *, cutoff: float, label: str = "hamiltonian"
@@ -136,16 +142,20 @@ class BlockReadout(nn.Module):
             self.to(dtype)
 
     def _references(
-        self, graph: PairGraph | TwoCenterSample
+        self,
+        elements: Tensor,
+        ordered: OrderedPairs | TwoCenterSample,
+        pairs: PairGraph | TwoCenterSample,
     ) -> tuple[list[Tensor | None], list[Tensor | None]]:
-        geometry = (graph.first, graph.second, graph.distances, graph.harmonics)
-        atom = self.reference.atom(graph.elements, *geometry)
-        return atom, self.reference.pair(graph.types, graph.distances, graph.harmonics)
+        """Sum over all ordered pairs for atoms; pairs are those to predict."""
+        geometry = (ordered.first, ordered.second, ordered.distances, ordered.harmonics)
+        atom = self.reference.atom(elements, *geometry)
+        return atom, self.reference.pair(pairs.types, pairs.distances, pairs.harmonics)
 
     def _sample(self, batch: Batch, label: str) -> TwoCenterSample:
         """Turn a labelled batch into coefficients in float64, from which everything is fitted."""
         graph = self.graph(batch, dtype=torch.float64)
-        padded = graph.scatter(batch.labels[label].double())
+        atoms, pairs = graph.disassemble(batch.labels[label].double())
         return TwoCenterSample(
             elements=graph.elements,
             types=graph.types,
@@ -153,8 +163,8 @@ class BlockReadout(nn.Module):
             second=graph.second,
             distances=graph.distances,
             harmonics=graph.harmonics,
-            atom_targets=self.expansion.project(padded[: batch.n_atoms]),
-            pair_targets=self.expansion.project(padded[batch.n_atoms :]),
+            atom_targets=atoms,
+            pair_targets=pairs,
         )
 
     def _fit_scales(self, samples: Iterable[TwoCenterSample], cutoff: float) -> None:
@@ -163,7 +173,7 @@ class BlockReadout(nn.Module):
         pairs = _Spread(self.expansion.widths, len(self.expansion.elements) ** 2)
         n_near, n_atoms = 0, 0
         for sample in samples:
-            atom, pair = self._references(sample)
+            atom, pair = self._references(sample.elements, sample, sample)
             growth = torch.exp(RESIDUAL_DECAY * sample.distances)
             atoms.add(sample.elements, sample.atom_targets, atom)
             pairs.add(sample.types, sample.pair_targets, pair, growth)

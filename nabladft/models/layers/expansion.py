@@ -20,7 +20,7 @@ from nabladft.errors import InputError, UnsupportedElementError
 from nabladft.models.layers.spherical import Irrep, clebsch_gordan
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from torch import Tensor
 
@@ -71,8 +71,9 @@ class BlockExpansion(nn.Module):
         self._register_tables(shells)
 
     element_of: Tensor
-    _slot_of_orbital: Tensor
-    _place: Tensor
+    _start_of_type: Tensor
+    _place_of_type: Tensor
+    _mirrored_of_type: Tensor
 
     @property
     def n_slot_orbitals(self) -> int:
@@ -85,17 +86,23 @@ class BlockExpansion(nn.Module):
         Raises:
             UnsupportedElementError: An element is not among them.
         """
-        known = self.element_of
-        index = known[atomic_numbers.clamp(0, len(known) - 1)]
-        if bool(((index < 0) | (atomic_numbers >= len(known))).any()):
-            absent = sorted(set(atomic_numbers.tolist()) - set(self.elements))
+        self.check_elements(set(atomic_numbers.tolist()))
+        return self.element_of[atomic_numbers]
+
+    def check_elements(self, atomic_numbers: Iterable[int]) -> None:
+        """Refuse elements that are not among :attr:`elements`.
+
+        Raises:
+            UnsupportedElementError: One is not.
+        """
+        absent = sorted(set(atomic_numbers) - set(self.elements))
+        if absent:
             message = (
                 f"This model has no {', '.join(symbol_of(z) for z in absent)}. It was built for "
                 f"{', '.join(symbol_of(z) for z in self.elements)}: add to `elements` of its "
                 "configuration and train again."
             )
             raise UnsupportedElementError(message)
-        return index
 
     def expand(self, coefficients: Sequence[Tensor]) -> Tensor:
         """Turn coefficients into padded blocks.
@@ -151,11 +158,28 @@ class BlockExpansion(nn.Module):
                 f"{layout.basis_set} in the order {layout.orbital_order!r}."
             )
             raise InputError(message)
-        row, column = layout.value_position
-        atoms = element[layout.pairs][:, layout.value_pair]
-        slot_row = self._slot_of_orbital[atoms[0], row]
-        slot_column = self._slot_of_orbital[atoms[1], column]
-        return self._place[slot_row, slot_column], self._place[slot_column, slot_row]
+        n_elements = len(self.elements)
+        types = element[layout.pairs[0]] * n_elements + element[layout.pairs[1]]
+        start = self._start_of_type.index_select(0, types).index_select(0, layout.value_pair)
+        index = start + layout.value_number
+        place = self._place_of_type.index_select(0, index)
+        return place, self._mirrored_of_type.index_select(0, index)
+
+    def places(self, row: int, column: int) -> Tensor:
+        """Find the block of two elements in a padded block.
+
+        Args:
+            row: Atomic number.
+            column: Atomic number.
+
+        Returns:
+            Shape (orbitals of ``row``, orbitals of ``column``), int64.
+        """
+        kinds = [self.elements.index(z) for z in (row, column)]
+        basis = basis_set_named(self.basis_set)
+        height, width = (sum(2 * l + 1 for l in basis.shells_of(z)) for z in (row, column))
+        start = int(self._start_of_type[kinds[0] * len(self.elements) + kinds[1]])
+        return self._place_of_type[start : start + height * width].view(height, width)
 
     def _matrix(self, l1: int, l2: int, like: Tensor) -> Tensor:
         degrees = range(abs(l1 - l2), l1 + l2 + 1)
@@ -167,18 +191,16 @@ class BlockExpansion(nn.Module):
             sum(self.slots[k] * (2 * k + 1) for k in range(l)) for l in range(len(self.slots))
         ]
         element_of = torch.full((max(self.elements) + 1,), -1)
-        most = max(sum(2 * l + 1 for l in degrees) for degrees in shells.values())
-        slot_of_orbital = torch.zeros(len(self.elements), most, dtype=torch.int64)
+        slots_of_element = []
         for k, (number, degrees) in enumerate(shells.items()):
             element_of[number] = k
             seen = [0] * len(self.slots)
-            orbital = 0
+            orbitals: list[int] = []
             for l in degrees:
-                for m in range(2 * l + 1):
-                    place = first_slot_orbital[l] + seen[l] * (2 * l + 1) + m
-                    slot_of_orbital[k, orbital] = place
-                    orbital += 1
+                first = first_slot_orbital[l] + seen[l] * (2 * l + 1)
+                orbitals += range(first, first + 2 * l + 1)
                 seen[l] += 1
+            slots_of_element.append(torch.tensor(orbitals))
         slot_orbitals = [
             (l, slot, m)
             for l, count in enumerate(self.slots)
@@ -200,6 +222,12 @@ class BlockExpansion(nn.Module):
                 for l1, i1, m1 in slot_orbitals
             ]
         )
+        # The place of every value of the block of every pair of elements, one after the other.
+        types = [(row, column) for row in slots_of_element for column in slots_of_element]
+        places = [place_table[row[:, None], column].flatten() for row, column in types]
+        mirrored = [place_table[column, row[:, None]].flatten() for row, column in types]
+        starts_of_type = torch.tensor([0, *map(len, places)]).cumsum(0)[:-1]
         self.register_buffer("element_of", element_of, persistent=False)
-        self.register_buffer("_slot_of_orbital", slot_of_orbital, persistent=False)
-        self.register_buffer("_place", place_table, persistent=False)
+        self.register_buffer("_start_of_type", starts_of_type, persistent=False)
+        self.register_buffer("_place_of_type", torch.cat(places), persistent=False)
+        self.register_buffer("_mirrored_of_type", torch.cat(mirrored), persistent=False)
