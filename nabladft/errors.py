@@ -58,6 +58,10 @@ class OrbitalOrderError(NablaDFTError, ValueError):
     """The orbital order of an operator is unknown or not the declared one."""
 
 
+class HamiltonianError(NablaDFTError, ValueError):
+    """A Hamiltonian is broken, or recognised as something else than it is said to be."""
+
+
 class ConformationError(NablaDFTError, ValueError):
     """A record contradicts itself: shapes, finite values, identifiers."""
 
