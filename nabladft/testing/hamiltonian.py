@@ -1,9 +1,10 @@
-"""What every model of Hamiltonians must keep, as one function."""
+"""What every model of Hamiltonians or overlap matrices must keep, as one function."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
+from itertools import product
 from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
@@ -14,7 +15,12 @@ from nabladft.chemistry.orbitals import orbital_order_named
 from nabladft.chemistry.rotations import orbital_rotation
 from nabladft.data.blocks import block_layout, dense_from_blocks, symmetrise_diagonal
 from nabladft.errors import ModelError
-from nabladft.models.contract import Preparable, check_attributes, is_equivariant
+from nabladft.models.contract import (
+    PREDICTABLE_MATRICES,
+    Preparable,
+    check_attributes,
+    is_equivariant,
+)
 from nabladft.testing.molecules import MOLECULES, batch_of
 
 if TYPE_CHECKING:
@@ -45,7 +51,7 @@ def check_hamiltonian_model(
     """Check that a model keeps the contract of Hamiltonian models, in float32 and float64.
 
     A copy is checked; a model with ``prepare`` is first prepared on the molecules with made-up
-    labels. Checked are:
+    labels. Checked are, of each matrix that it predicts:
 
     - the declared output, one finite value for each value of the blocks, the diagonal blocks
       symmetric (off-diagonal ones are, by the layout);
@@ -68,11 +74,14 @@ def check_hamiltonian_model(
         ModelError: The first promise that is broken, and by how much.
     """
     check_attributes(model)
-    if "hamiltonian" not in cast("frozenset[str]", model.predicts):
-        message = f"{type(model).__name__} predicts {sorted(model.predicts)}, no hamiltonian."  # type: ignore[arg-type]
+    predicts = cast("frozenset[str]", model.predicts)
+    matrices = sorted(predicts & PREDICTABLE_MATRICES)
+    if not matrices:
+        wanted = " and no ".join(sorted(PREDICTABLE_MATRICES))
+        message = f"{type(model).__name__} predicts {sorted(predicts)}, no {wanted}."
         raise ModelError(message)
-    for dtype, tolerance in tolerances.items():
-        check = _Check(model, molecules, dtype, tolerance, np.random.default_rng(seed))
+    for name, (dtype, tolerance) in product(matrices, tolerances.items()):
+        check = _Check(model, name, molecules, dtype, tolerance, np.random.default_rng(seed))
         check.output()
         check.translation()
         if is_equivariant(model):
@@ -107,11 +116,13 @@ class _Check:
     def __init__(
         self,
         model: torch.nn.Module,
+        name: str,
         molecules: Sequence[Molecule],
         dtype: torch.dtype,
         tolerance: float,
         rng: np.random.Generator,
     ) -> None:
+        self._name = name
         self._dtype = dtype
         self._tolerance = tolerance
         self._molecules = list(molecules)
@@ -128,18 +139,18 @@ class _Check:
         assert batch.blocks is not None
         with torch.no_grad():
             output = self._model(batch)
-        if "hamiltonian" not in output:
-            message = f"The model declares 'hamiltonian' but returned {sorted(output)}."
+        if self._name not in output:
+            message = f"The model declares {self._name!r} but returned {sorted(output)}."
             raise ModelError(message)
-        values = output["hamiltonian"]
+        values = output[self._name]
         if values.shape != (batch.blocks.n_values,):
             message = (
-                f"hamiltonian must have shape (n_values,) = ({batch.blocks.n_values},), "
+                f"{self._name} must have shape (n_values,) = ({batch.blocks.n_values},), "
                 f"got {tuple(values.shape)}."
             )
             raise ModelError(message)
         if not bool(torch.isfinite(values).all()):
-            message = "hamiltonian has values that are not finite."
+            message = f"{self._name} has values that are not finite."
             raise ModelError(message)
         gap = float((values - symmetrise_diagonal(values, batch.blocks)).abs().max())
         self._refuse_above("The diagonal blocks are not symmetric", gap, float(values.abs().max()))
@@ -205,7 +216,7 @@ class _Check:
         if jumps.any():
             k = int(np.argmax(np.where(jumps, last, 0.0)))
             message = (
-                f"The matrix of a molecule jumps by {last[k]:.1e} hartree where its last atom is "
+                f"The {self._name} of a molecule jumps by {last[k]:.1e} where its last atom is "
                 f"{far[k]:.2f} bohr from the first. Let every function of a distance fade out "
                 "before its cutoff."
             )
@@ -228,15 +239,17 @@ class _Check:
 
     def _with_made_up_labels(self, batch: Batch) -> Batch:
         assert batch.blocks is not None
-        values = torch.from_numpy(self._rng.normal(0.0, 0.02, batch.blocks.n_values))
-        values = symmetrise_diagonal(values, batch.blocks).to(self._dtype)
-        return dataclasses.replace(batch, labels={"hamiltonian": values})
+        labels = {}
+        for name in sorted(cast("frozenset[str]", self._model.predicts) & PREDICTABLE_MATRICES):
+            values = torch.from_numpy(self._rng.normal(0.0, 0.02, batch.blocks.n_values))
+            labels[name] = symmetrise_diagonal(values, batch.blocks).to(self._dtype)
+        return dataclasses.replace(batch, labels=labels)
 
     def _call(self, molecules: Sequence[Molecule]) -> list[FloatArray]:
         batch = self._batch(molecules)
         assert batch.blocks is not None
         with torch.no_grad():
-            values = self._model(batch)["hamiltonian"].double()
+            values = self._model(batch)[self._name].double()
         return [matrix.numpy() for matrix in dense_from_blocks(values, batch.blocks)]
 
     def _compare(
@@ -250,7 +263,9 @@ class _Check:
         allowed = self._tolerance * max(1.0, largest)
         if not gap <= allowed:
             precision = str(self._dtype).removeprefix("torch.")
-            message = f"{what}, in {precision}: off by {gap:.1e}, allowed {allowed:.1e} hartree."
+            message = (
+                f"{what}, in {precision}: {self._name} is off by {gap:.1e}, allowed {allowed:.1e}."
+            )
             raise ModelError(message)
 
 

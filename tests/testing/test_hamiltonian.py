@@ -9,6 +9,22 @@ from nabladft.models.layers.expansion import BlockExpansion
 from nabladft.testing import check_hamiltonian_model
 
 
+class Overlaps(torch.nn.Module):
+    """Both matrices, the second of which is another model's."""
+
+    orbital_order = "ascending"
+    basis_set = "def2-svp"
+    predicts = frozenset({"hamiltonian", "overlap"})
+
+    def __init__(self, defect):
+        super().__init__()
+        self.hamiltonian, self.overlap = Isotropic(), Isotropic(defect)
+
+    def forward(self, batch):
+        of_overlap = self.overlap(batch)["hamiltonian"]
+        return {"overlap": of_overlap, **self.hamiltonian(batch)}
+
+
 class Isotropic(torch.nn.Module):
     """Same-shell orbitals of each atom get a sum over the others of a function of the distance."""
 
@@ -95,6 +111,13 @@ def test_all_other_promises_hold_for_a_model_that_does_not_turn(defect):
 
     with pytest.raises(ModelError):
         check_hamiltonian_model(model)
+
+
+def test_overlap_matrices_are_checked_too():
+    check_hamiltonian_model(Overlaps(""))
+
+    with pytest.raises(ModelError, match="overlap is off by"):
+        check_hamiltonian_model(Overlaps("rotation"))
 
 
 def test_models_of_energies_are_sent_away():
