@@ -113,13 +113,38 @@ class TargetConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OrbitalLossConfig:
+    """Losses of the orbitals that come out of a predicted Hamiltonian, for fine-tuning.
+
+    They are added to that of the Hamiltonian; see :mod:`nabladft.training.orbital_losses`. With
+    this table, even an empty one, validations report errors of orbital energies.
+
+    Attributes:
+        energy_weight: Factor of the mean absolute error of orbital energies, in hartree.
+        alignment_weight: Factor of the mean absolute error between reference orbitals, in hartree.
+        n_virtual: Besides the occupied orbitals, so many of the lowest virtual ones count.
+        validation_weight: Factor of the mean absolute error of occupied orbital energies in the
+            validation score.
+    """
+
+    energy_weight: NotNegative = 0.0
+    alignment_weight: NotNegative = 0.0
+    n_virtual: NotNegativeInt = 4
+    validation_weight: NotNegative = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class LossConfig:
-    """One table for each quantity that the model predicts; absent ones have the defaults."""
+    """One table for each quantity that the model predicts; absent ones have the defaults.
+
+    The table ``orbitals`` adds losses of what a Hamiltonian implies; it is off without one.
+    """
 
     formation_energy: TargetConfig | None = None
     forces: TargetConfig | None = None
     hamiltonian: TargetConfig | None = None
     overlap: TargetConfig | None = None
+    orbitals: OrbitalLossConfig | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,8 +228,14 @@ class TrainingConfig:
         Raises:
             ConfigError: There is a loss for something the model does not predict.
         """
-        stated = {name: value for name, value in vars(self.loss).items() if value is not None}
+        stated = {
+            name: value
+            for name, value in vars(self.loss).items()
+            if isinstance(value, TargetConfig)
+        }
         extra = sorted(set(stated) - predicts)
+        if self.loss.orbitals is not None and "hamiltonian" not in predicts:
+            extra.append("orbitals of a hamiltonian")
         if extra:
             message = (
                 f"[training.loss] has {', '.join(extra)}, which the model does not predict. "

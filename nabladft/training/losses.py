@@ -13,6 +13,7 @@ import torch
 from nabladft.data.blocks import value_weights
 from nabladft.errors import ModelError, RunError
 from nabladft.models.contract import PREDICTABLE_MATRICES
+from nabladft.training.orbital_losses import REPORTED, OrbitalObjective
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from nabladft.data.batch import Batch
-    from nabladft.training.config import LossKind, TargetConfig
+    from nabladft.training.config import LossKind, OrbitalLossConfig, TargetConfig
 
 
 def reduce_errors(
@@ -69,11 +70,30 @@ class Objective:
 
     Args:
         targets: Configuration of each predicted quantity.
+        orbitals: Further losses of predicted Hamiltonians, or None.
     """
 
-    def __init__(self, targets: Mapping[str, TargetConfig]) -> None:
+    def __init__(
+        self, targets: Mapping[str, TargetConfig], orbitals: OrbitalLossConfig | None = None
+    ) -> None:
         """See the class."""
         self.targets = dict(targets)
+        self._orbitals = None if orbitals is None else OrbitalObjective(orbitals)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Labels that batches must have."""
+        extra = {"overlap"} if self._orbitals is not None else set()
+        return tuple(sorted(extra.union(self.targets)))
+
+    @property
+    def reported(self) -> dict[str, float]:
+        """Quantities with a mean absolute error, and the weight of each in the score."""
+        weights = {name: target.validation_weight for name, target in self.targets.items()}
+        if self._orbitals is not None:
+            weights |= dict.fromkeys(REPORTED, 0.0)
+            weights[REPORTED[0]] = self._orbitals.config.validation_weight
+        return weights
 
     def loss(self, predicted: Mapping[str, Tensor], batch: Batch) -> Tensor:
         """Sum the weighted losses of all quantities; scalar.
@@ -91,16 +111,18 @@ class Objective:
             )
             total = term if total is None else total + term
         assert total is not None
+        if self._orbitals is not None:
+            total = total + self._orbitals.loss(predicted["hamiltonian"], batch)
         return total
 
     def absolute_errors(self, predicted: Mapping[str, Tensor], batch: Batch) -> Tensor:
         """Sum the absolute errors and count them.
 
         Energies count once per conformation, forces once per component, matrices once per
-        element of the full matrix.
+        element of the full matrix, occupied orbitals each once.
 
         Returns:
-            Shape (n_targets, 2), float64: sum and count, in the order of :attr:`targets`.
+            Shape (n_reported, 2), float64: sum and count, in the order of :attr:`reported`.
 
         Raises:
             ModelError: A prediction is absent or of another shape than its label.
@@ -111,7 +133,10 @@ class Objective:
             values = errors.detach().double().abs()
             factors = torch.ones_like(values) if weights is None else weights.double()
             rows.append(torch.stack([(values * factors).sum(), factors.sum()]))
-        return torch.stack(rows)
+        sums = torch.stack(rows)
+        if self._orbitals is None:
+            return sums
+        return torch.cat([sums, self._orbitals.absolute_errors(predicted["hamiltonian"], batch)])
 
     def summarise(self, sums: Tensor) -> dict[str, float]:
         """Make mean absolute errors and the validation score out of summed errors.
@@ -127,10 +152,12 @@ class Objective:
             RunError: An error is not finite: training has diverged.
         """
         result, score = {}, 0.0
-        for (name, target), (total, count) in zip(self.targets.items(), sums.tolist(), strict=True):
+        for (name, weight), (total, count) in zip(
+            self.reported.items(), sums.tolist(), strict=True
+        ):
             mae = total / count
             result[f"{name}_mae"] = mae
-            score += target.validation_weight * mae
+            score += weight * mae
         if not torch.isfinite(sums).all():
             message = (
                 "Training has diverged: the validation error is not a finite number. Lower "

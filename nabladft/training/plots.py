@@ -15,6 +15,8 @@ _LABELS: Final = {
     "forces_mae": ("forces MAE", "hartree/bohr"),
     "hamiltonian_mae": ("Hamiltonian MAE", "hartree"),
     "overlap_mae": ("overlap MAE", "1"),
+    "orbital_energy_mae": ("orbital energy MAE", "hartree"),
+    "gap_mae": ("HOMO-LUMO gap MAE", "hartree"),
 }
 
 
