@@ -19,6 +19,8 @@ examples:
   nabladft train schnet --data nano --config paper.toml
   nabladft train my_model/ --data my_store --split my_split.json
   nabladft train painn --data nano --set training.devices=2         two processes (DDP)
+  nabladft train qhnet --data nano --start-from runs/qhnet-nano --set training.max_epochs=10 \
+      --set training.loss.orbitals.alignment_weight=1               fine-tuning
 
 A model is a folder with model.py and config.toml, ours or yours: docs/add-a-baseline.md.
 Ctrl-C saves; the same command continues where it stopped and gives the same weights.
@@ -37,7 +39,15 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse does not exp
     parser.add_argument("model", help="model folder, or name of a baseline")
     parser.add_argument("--data", required=True, help="data set name, store folder or file")
     parser.add_argument("--split", help="split file or name (default: the split of the data set)")
-    parser.add_argument("--out", help="run folder (default: runs/MODEL-DATA)")
+    parser.add_argument(
+        "--out",
+        help="run folder (default: runs/MODEL-DATA; with --start-from, runs/MODEL-DATA-tuned)",
+    )
+    parser.add_argument(
+        "--start-from",
+        metavar="RUN_FOLDER",
+        help="fine-tune: begin with the best weights of another run of the same model",
+    )
     parser.add_argument(
         "--config",
         default="config.toml",
@@ -65,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
         error.add_note("Choose one with --split, or make one with `nabladft split make`.")
         raise
     name = f"{model_folder.resolve().name}-{source.info.name}"
+    name += "" if args.start_from is None else "-tuned"
     seed = [] if args.seed is None else [f"training.seed={args.seed}"]
     # torch and Lightning take seconds to import, which --help should not wait for.
     from nabladft.training.progress import describe  # noqa: PLC0415
@@ -77,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
         run_folder=Path(args.out or Path("runs") / name),
         config=args.config,
         overrides=[*args.overrides, *seed],
+        start_from=args.start_from,
         progress=not args.quiet,
     )
     if result.is_first_process:

@@ -137,8 +137,12 @@ class Loop:
             self._average.load_state_dict(state["average"])
         self.position = Position(**state["position"])
 
-    def run(self) -> Status:
+    def run(self, *, validate_first: bool = False) -> Status:
         """Train to the end, or until interrupted.
+
+        Args:
+            validate_first: Whether to validate before the first step, so that weights which were
+                good to start with are kept when training makes them worse.
 
         Returns:
             Why it ended; "interrupted" after Ctrl-C, with everything saved.
@@ -149,6 +153,8 @@ class Loop:
         started = time.monotonic() - self.position.seconds
         status: Status = "finished"
         with self._catch_signals():
+            if validate_first and self.position.step == 0:
+                self._validate(math.nan, started)
             while self.position.epoch < self._config.max_epochs:
                 reason = self._run_epoch(started)
                 if reason is not None:
@@ -310,7 +316,7 @@ def validate(
         RunError: An error is not finite.
     """
     model.eval()
-    sums = torch.zeros(len(objective.targets), 2, dtype=torch.float64, device=fabric.device)
+    sums = torch.zeros(len(objective.reported), 2, dtype=torch.float64, device=fabric.device)
     with torch.set_grad_enabled(is_conservative(model)), fabric.autocast():
         for batch in data.validation_batches():
             on_device = batch.to(fabric.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from typing import TYPE_CHECKING, Final, Protocol
@@ -20,6 +21,8 @@ _SHOWN: Final = {
     "forces_mae": ("forces", "hartree/bohr", "hartree/bohr", "mEh/bohr"),
     "hamiltonian_mae": ("hamiltonian", "hartree", "microhartree", "µEh"),
     "overlap_mae": ("overlap", "1", "1", "/ 1000"),
+    "orbital_energy_mae": ("orbital energies", "hartree", "millihartree", "mEh"),
+    "gap_mae": ("gap", "hartree", "millihartree", "mEh"),
 }
 _SECONDS_BETWEEN_LINES: Final = 15.0
 _BAR: Final = "{desc} {percentage:3.0f}%|{bar:16}| {n:.0f}/{total} [{elapsed}<{remaining}]{postfix}"
@@ -140,6 +143,6 @@ def describe(metrics: Mapping[str, Any]) -> str:
             factor = 1e3 if shown == unit else 1.0
             value = convert(float(metrics[key]), source=unit, target=shown) * factor
             errors.append(f"{name} {value:.3g} {label}")
-    loss = metrics.get("train_loss")
-    start = [] if loss in (None, "") else [f"loss {float(loss):.1e}"]
+    loss = float(metrics.get("train_loss", math.nan))
+    start = [] if math.isnan(loss) else [f"loss {loss:.1e}"]
     return "  ".join([*start, f"validation: {', '.join(errors)}"])

@@ -28,6 +28,7 @@ from nabladft.training.plots import plot_learning_curve
 from nabladft.training.progress import Silent, Terminal
 from nabladft.training.record import code_version, hardware, hash_of, now, packages
 from nabladft.training.run_folder import RunFolder
+from nabladft.training.starting import find_start
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from nabladft.training.building import Recipe
     from nabladft.training.config import TrainingConfig
     from nabladft.training.progress import Progress
+    from nabladft.training.starting import Start
 
 #: Ends after which the same call has nothing left to do; "out of time" may go on with more time.
 _COMPLETE: Final = ("finished", "stopped early")
@@ -78,6 +80,7 @@ def train(
     run_folder: str | Path,
     config: str | Path = "config.toml",
     overrides: Sequence[str] = (),
+    start_from: str | Path | None = None,
     progress: Progress | bool = True,
 ) -> TrainingResult:
     """Train a model, or continue where an earlier call with the same arguments stopped.
@@ -92,6 +95,8 @@ def train(
         run_folder: Where the run goes; see :mod:`nabladft.training.run_folder`.
         config: Configuration file; looked for in the model folder, then as a path.
         overrides: ``"training.max_epochs=3"`` and the like, put over the file.
+        start_from: Run folder whose best weights are the initial ones, for fine-tuning; ``prepare``
+            is not called. The first validation is before the first step.
         progress: Whether to show progress on stderr, or a listener.
 
     Raises:
@@ -99,7 +104,9 @@ def train(
         ModelError: The folder is no model, or the model breaks its contract.
         MissingExtraError: The model, or a logger, needs a package that is not installed.
         SplitError: The split does not belong to the data, or a part is too small.
-        RunError: The run folder holds another run, or training diverged.
+        RunError: The run folder holds another run, the run to start from is of another model or
+            has no weights, or training diverged.
+        LeakageError: The run to start from has seen conformations of this split's tests.
         KeyboardInterrupt: After Ctrl-C; the run is saved and the same call continues it.
     """
     model_folder = find_baseline(model_folder)
@@ -108,11 +115,12 @@ def train(
     split.check_belongs_to(source)
     inside = model_folder / config
     recipe = read_recipe(model_folder, inside if inside.is_file() else Path(config), overrides)
+    start = None if start_from is None else find_start(start_from, recipe, split)
     folder = RunFolder(Path(run_folder))
     with _quiet(), _threads(recipe.training.cpu_threads), torch.random.fork_rng(devices=[]):
         fabric = _launch(recipe.training)
         model = recipe.build()
-        session = _Session(fabric, recipe, model, source, split, folder)
+        session = _Session(fabric, recipe, model, source, split, folder, start)
         record = session.open_folder()
         if record.get("status") in _COMPLETE and folder.best.is_file():
             return _result(folder, record, fabric)
@@ -137,6 +145,7 @@ class _Session:
     source: ConformationSource
     split: Split
     folder: RunFolder
+    start: Start | None
 
     def open_folder(self) -> dict[str, Any]:
         """Begin or find the run; only the first process touches the folder."""
@@ -195,10 +204,13 @@ class _Session:
 
     def _fit(self, name: str, listener: Progress) -> tuple[Position, str]:
         training = self.recipe.training
-        objective = Objective(training.targets(self.model.predicts))  # type: ignore[arg-type]
+        targets = training.targets(self.model.predicts)  # type: ignore[arg-type]
+        objective = Objective(targets, training.loss.orbitals)
         data = self._data(objective)
         continues = self.folder.last.is_file()
-        if isinstance(self.model, Preparable) and not continues:
+        if self.start is not None and not continues:
+            self.start.load_into(self.model)
+        elif isinstance(self.model, Preparable) and not continues:
             self.model.prepare(plain_batches(data.train, _PREPARE_BATCH_SIZE))
         if not is_trainable(self.model):
             self.model.to(self.fabric.device)
@@ -225,7 +237,7 @@ class _Session:
             loop.restore()
         listener.start(name, epoch=loop.position.epoch, max_epochs=training.max_epochs)
         try:
-            return loop.position, loop.run()
+            return loop.position, loop.run(validate_first=self.start is not None)
         finally:
             loggers.close()
 
@@ -236,7 +248,7 @@ class _Session:
                 self.model,
                 self.source,
                 self.split.part(part),
-                fields=objective.targets,
+                fields=objective.fields,
                 dtype=self.recipe.dtype,
                 in_memory=training.in_memory,
             )
@@ -265,11 +277,13 @@ class _Session:
                 "hash": self.split.sha256,
                 "counts": self.split.counts(),
             },
+            "start": None if self.start is None else self.start.record(),
             "identity": {
                 "configuration": hash_of(self.recipe.influential_tables()),
                 "model code": self.recipe.code_hash(),
                 "data": self.source.data_hash,
                 "split": self.split.sha256,
+                "start": None if self.start is None else self.start.sha256,
             },
             "sessions": [],
         }
