@@ -239,7 +239,8 @@ class _Check:
 
     def _with_made_up_labels(self, batch: Batch) -> Batch:
         assert batch.blocks is not None
-        labels = {}
+        energies = torch.from_numpy(self._rng.normal(size=batch.n_conformations))
+        labels = {"formation_energy": energies}
         for name in sorted(cast("frozenset[str]", self._model.predicts) & PREDICTABLE_MATRICES):
             values = torch.from_numpy(self._rng.normal(0.0, 0.02, batch.blocks.n_values))
             labels[name] = symmetrise_diagonal(values, batch.blocks).to(self._dtype)

@@ -59,7 +59,8 @@ class CompositionEnergy(torch.nn.Module):
         squares = squares[known][:, known] + self._ridge * torch.eye(int(known.sum())).double()
         self.is_known.copy_(known)
         self.coefficients.zero_()
-        self.coefficients[known] = torch.linalg.solve(squares, moments[known])
+        solution = torch.linalg.solve(squares, moments[known])
+        self.coefficients[known] = solution.to(self.coefficients.dtype)
 
     def forward(self, batch: Batch) -> Tensor:
         """Give the energy of each composition, shape (n,), hartree, float64.

@@ -55,3 +55,12 @@ def test_an_element_not_seen_is_refused_by_name():
 def test_a_fit_to_nothing_is_refused():
     with pytest.raises(ModelError, match="no conformation"):
         CompositionEnergy().fit([])
+
+
+def test_a_layer_in_single_precision_can_be_fitted():
+    layer = CompositionEnergy().float()
+
+    layer.fit([labelled([MOLECULES[1]], [-3.0])])
+
+    assert layer.coefficients.dtype == torch.float32
+    assert layer.coefficients[[1, 6, 7]].tolist() == pytest.approx([-1.0] * 3, abs=1e-5)
