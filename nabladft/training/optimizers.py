@@ -155,7 +155,7 @@ class Muon(torch.optim.AdamW):
             state["step"] = torch.zeros(())
             state["momentum"] = torch.zeros_like(parameter)
         state["momentum"].lerp_(gradient, 1.0 - momentum)
-        direction = gradient.lerp(state["momentum"], momentum)
+        direction: Tensor = gradient.lerp(state["momentum"], momentum)
         return direction.reshape(-1, *parameter.shape[-2:])
 
 

@@ -12,6 +12,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+def smooth_cutoff(distances: Tensor, cutoff: float) -> Tensor:
+    """Fade from one at zero to zero at ``cutoff``, with all derivatives; both in bohr.
+
+    Source:
+        arXiv 2106.02347, appendix.
+    """
+    inside = distances < cutoff
+    r = torch.where(inside, distances, 0.5 * cutoff)
+    return torch.exp(-(r**2) / ((cutoff - r) * (cutoff + r))) * inside
+
+
 class ExponentialBernstein(nn.Module):
     """Radial functions: Bernstein polynomials of exp(-alpha r) times a smooth cutoff.
 
@@ -42,7 +53,6 @@ class ExponentialBernstein(nn.Module):
         """Evaluate at distances of shape (n,), giving (n, n_functions)."""
         inside = distances < self.cutoff
         r = torch.where(inside, distances, 0.5 * self.cutoff)
-        fade = torch.exp(-(r**2) / ((self.cutoff - r) * (self.cutoff + r)))
         exponent = (-nn.functional.softplus(self.alpha) * r)[:, None]
         degree = len(self.order) - 1
         logarithm = (
@@ -50,4 +60,5 @@ class ExponentialBernstein(nn.Module):
             + (degree - self.order) * exponent
             + self.order * torch.log(-torch.expm1(exponent))
         )
-        return (self.factor * fade * inside)[:, None] * torch.exp(logarithm)
+        fade = smooth_cutoff(distances, self.cutoff)
+        return (self.factor * fade)[:, None] * torch.exp(logarithm)
