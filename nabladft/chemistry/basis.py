@@ -66,6 +66,11 @@ class BasisSet:
         sizes = self.orbitals_per_atom(atomic_numbers)
         return np.cumsum(sizes) - sizes
 
+    def degrees(self, atomic_numbers: NDArray[np.integer]) -> NDArray[np.int64]:
+        """Return the angular degree of each orbital of a molecule, shape (n_orbitals,)."""
+        shells = [l for z in atomic_numbers for l in self.shells_of(int(z))]
+        return np.repeat(shells, [2 * l + 1 for l in shells]).astype(np.int64)
+
     def n_orbitals(self, atomic_numbers: NDArray[np.integer]) -> int:
         """Return the number of orbitals of a molecule."""
         return int(self.orbitals_per_atom(atomic_numbers).sum())

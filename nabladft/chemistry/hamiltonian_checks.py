@@ -260,9 +260,5 @@ def _orbital(index: int, atomic_numbers: IntArray, basis_set: BasisSet) -> str:
     """Name an orbital for people: "orbital 3 (s of C, atom 0)"."""
     ends = np.cumsum(basis_set.orbitals_per_atom(atomic_numbers))
     atom = int(np.searchsorted(ends, index, side="right"))
-    number = int(atomic_numbers[atom])
-    degrees = np.repeat(
-        basis_set.shells_of(number), [2 * l + 1 for l in basis_set.shells_of(number)]
-    )
-    l = int(degrees[index - (ends[atom] - len(degrees))])
-    return f"orbital {index} ({SHELL_LETTERS[l]} of {symbol_of(number)}, atom {atom})"
+    letter = SHELL_LETTERS[basis_set.degrees(atomic_numbers)[index]]
+    return f"orbital {index} ({letter} of {symbol_of(int(atomic_numbers[atom]))}, atom {atom})"

@@ -148,8 +148,8 @@ def _levels(
     diagonal: FloatArray, atomic_numbers: NDArray[np.integer], basis_set: BasisSet
 ) -> FloatArray:
     """Average the diagonal over the orbitals of each shell, shape (n_shells,)."""
-    degrees = [l for number in atomic_numbers for l in basis_set.shells_of(int(number))]
-    sizes = 2 * np.array(degrees) + 1
+    shells = [l for number in atomic_numbers for l in basis_set.shells_of(int(number))]
+    sizes = 2 * np.array(shells) + 1
     levels: FloatArray = np.add.reduceat(diagonal, np.cumsum(sizes) - sizes) / sizes
     return levels
 

@@ -128,6 +128,109 @@ def hamiltonian_mae_by_element(
     return found
 
 
+def hamiltonian_mae_by_element_pair(
+    errors: Sequence[FloatArray],
+    sizes: Sequence[FloatArray],
+    atomic_numbers: Sequence[NDArray[Any]],
+) -> dict[tuple[int, int], Terms]:
+    """Mean absolute error of the blocks between atoms of two elements, over elements of the matrix.
+
+    Blocks of two different atoms only, so that C-C is the error between two carbon atoms; those of
+    one atom are in :func:`hamiltonian_mae_by_element`.
+
+    Args:
+        errors: :func:`block_errors` of each conformation.
+        sizes: :func:`block_sizes` of each conformation.
+        atomic_numbers: Of each conformation, shape (n_atoms,).
+
+    Returns:
+        By the two atomic numbers, the lighter first: the sums of |Ĥ - H| and the counts over both
+        triangles.
+    """
+    elements = np.unique(np.concatenate(list(atomic_numbers)))
+    members = [(numbers[:, None] == elements).astype(float) for numbers in atomic_numbers]
+    sums, counts = (
+        np.array(
+            [
+                of_element.T @ (blocks - np.diag(np.diag(blocks))) @ of_element
+                for blocks, of_element in zip(values, members, strict=True)
+            ]
+        )
+        for values in (errors, sizes)
+    )
+    return _by_pairs(sums, counts, elements.tolist())
+
+
+def degree_errors(
+    *, predicted: FloatArray, reference: FloatArray, degrees: NDArray[Any]
+) -> tuple[FloatArray, FloatArray]:
+    """Sum |Ĥ - H| over the elements between orbitals of two angular degrees of one conformation.
+
+    Args:
+        predicted: Shape (n_orbitals, n_orbitals), hartree, in the orbital order of ``reference``.
+        reference: Shape (n_orbitals, n_orbitals), hartree.
+        degrees: Angular degree l of each orbital, shape (n_orbitals,).
+
+    Returns:
+        The sums in hartree and the numbers of elements, each of shape (l_max + 1, l_max + 1).
+    """
+    of_degree = (np.asarray(degrees)[:, None] == np.arange(np.max(degrees) + 1)).astype(float)
+    sums: FloatArray = of_degree.T @ np.abs(predicted - reference) @ of_degree
+    counts = of_degree.sum(axis=0)
+    return sums, counts[:, None] * counts
+
+
+def hamiltonian_mae_by_degrees(
+    errors: Sequence[tuple[FloatArray, FloatArray]],
+) -> dict[tuple[int, int], Terms]:
+    """Mean absolute error between orbitals of two angular degrees, over elements of the matrix.
+
+    Args:
+        errors: :func:`degree_errors` of each conformation.
+
+    Returns:
+        By the two degrees, the smaller first: sums of |Ĥ - H| and counts over both triangles, of
+        one and of two atoms.
+    """
+    n_degrees = max(len(sums) for sums, _ in errors)
+    whole = np.zeros((2, len(errors), n_degrees, n_degrees))
+    for k, pair in enumerate(errors):
+        for kind, values in enumerate(pair):
+            whole[kind, k, : len(values), : len(values)] = values
+    return _by_pairs(whole[0], whole[1], list(range(n_degrees)))
+
+
+def overlap_mae(
+    errors: Sequence[FloatArray], sizes: Sequence[FloatArray], *, over_elements: bool = False
+) -> Terms:
+    """Mean absolute error of an element of the overlap matrix: the formula of the Hamiltonian's.
+
+    ``1/n sum_k e_k / n_k`` or, with ``over_elements``, ``sum_k e_k / sum_k n_k``. The overlap is
+    known from the geometry without any error, so this is the price of not computing it.
+
+    Args:
+        errors: :func:`block_errors` of the overlap matrices of each conformation.
+        sizes: :func:`block_sizes` of each conformation.
+        over_elements: Mean over all elements of all matrices instead of over conformations.
+    """
+    return hamiltonian_mae(errors, sizes, over_elements=over_elements)
+
+
+def _by_pairs(
+    sums: FloatArray, counts: FloatArray, labels: Sequence[int]
+) -> dict[tuple[int, int], Terms]:
+    """Put both triangles of (n, n_labels, n_labels) together, without pairs that do not occur."""
+    found = {}
+    for a, first in enumerate(labels):
+        for b, second in enumerate(labels[a:], start=a):
+            numerator, weight = sums[:, a, b], counts[:, a, b]
+            if a != b:
+                numerator, weight = numerator + sums[:, b, a], weight + counts[:, b, a]
+            if np.any(weight > 0):
+                found[first, second] = Terms(numerator=numerator, weight=weight)
+    return found
+
+
 def _chosen(per_block: FloatArray, blocks: Blocks) -> float:
     diagonal = float(np.trace(per_block))
     if blocks == "diagonal":

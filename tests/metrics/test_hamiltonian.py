@@ -1,13 +1,20 @@
+import itertools
+from collections import defaultdict
+
 import numpy as np
 import pytest
 
+from nabladft.chemistry.basis import DEF2_SVP
 from nabladft.errors import OrbitalCountError
 from nabladft.metrics import (
     Terms,
     block_errors,
     block_sizes,
+    degree_errors,
     hamiltonian_mae,
+    hamiltonian_mae_by_degrees,
     hamiltonian_mae_by_element,
+    hamiltonian_mae_by_element_pair,
 )
 
 ORBITALS = [np.array([14, 5, 5]), np.array([5]), np.array([14, 18])]
@@ -130,6 +137,40 @@ def test_elements_are_told_apart_on_the_diagonal(matrices, errors, sizes):
     assert found[17].value == pytest.approx(
         np.abs(np.subtract(*matrices[2]))[14:, 14:].mean(), rel=1e-13
     )
+
+
+def test_pairs_of_elements_equal_a_loop_over_blocks(matrices, errors, sizes):
+    found = hamiltonian_mae_by_element_pair(errors, sizes, NUMBERS)
+
+    sums = defaultdict(list)
+    for (p, r), counts, numbers in zip(matrices, ORBITALS, NUMBERS, strict=True):
+        owner = np.repeat(np.arange(len(counts)), counts)
+        for a, b in itertools.permutations(range(len(counts)), 2):
+            pair = tuple(sorted((int(numbers[a]), int(numbers[b]))))
+            sums[pair] += list(np.abs(p - r)[owner == a][:, owner == b].ravel())
+    assert list(found) == [(1, 1), (1, 8), (6, 17)]
+    for pair, values in sums.items():
+        assert found[pair].value == pytest.approx(np.mean(values), rel=1e-12)
+        assert found[pair].weight.sum() == len(values)
+
+
+def test_pairs_of_degrees_equal_a_loop_over_elements(matrices):
+    degrees = [DEF2_SVP.degrees(numbers) for numbers in NUMBERS]
+
+    found = hamiltonian_mae_by_degrees(
+        [
+            degree_errors(predicted=p, reference=r, degrees=l)
+            for (p, r), l in zip(matrices, degrees, strict=True)
+        ]
+    )
+
+    sums = defaultdict(list)
+    for (p, r), l in zip(matrices, degrees, strict=True):
+        for i, j in itertools.product(range(len(l)), repeat=2):
+            sums[tuple(sorted((int(l[i]), int(l[j]))))].append(abs(p[i, j] - r[i, j]))
+    assert list(found) == [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)]
+    for pair, values in sums.items():
+        assert found[pair].value == pytest.approx(np.mean(values), rel=1e-12)
 
 
 def test_other_orbital_counts_are_refused():
