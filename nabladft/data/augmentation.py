@@ -120,7 +120,8 @@ def _orbital_rotations(batch: Batch, layout: BlockLayout, rotations: Tensor) -> 
         axis=1,
     )
     device = batch.positions.device
-    width = int(layout.shapes.max())
+    counts = basis_set_named(layout.basis_set).orbitals_per_atom(np.array(layout.elements))
+    width = int(counts.max())
     places = table[:, :width, :width].to(device)[batch.atomic_numbers]
     start = batch.conformation_index * values.shape[1]
     matrices = torch.from_numpy(values).flatten().to(device)
