@@ -7,21 +7,24 @@ kept, so the size of the file does not matter.
 from __future__ import annotations
 
 import hashlib
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from nabladft import __version__
+from nabladft.benchmark.matrix_scores import Orbitals
+from nabladft.benchmark.recognition import check_hamiltonians
 from nabladft.benchmark.results import SCORER_VERSION, Results, SizeBin
-from nabladft.benchmark.scores import Orbitals, Scores
+from nabladft.benchmark.scores import Scores
 from nabladft.chemistry.basis import basis_set_named
 from nabladft.chemistry.elements import symbol_of
 from nabladft.chemistry.orbitals import orbital_order_named
 from nabladft.errors import InputError, OrbitalOrderError, PredictionsError
 from nabladft.metrics import Terms, estimate
 from nabladft.metrics.terms import CONFIDENCE, N_RESAMPLES
-from nabladft.predictions import Predictions
+from nabladft.predictions import MATRIX_FIELDS, Predictions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -46,6 +49,7 @@ def evaluate(
     split: Split | None = None,
     part: str | None = None,
     seed: int = 0,
+    scf: int = 0,
     progress: Callable[[int], object] | None = None,
 ) -> Results:
     """Score predictions.
@@ -57,28 +61,59 @@ def evaluate(
             ``source`` is scored.
         part: Part of the split; None takes the one that the file names.
         seed: Seed of the bootstrap.
-        progress: Called after each batch with the number of conformations done.
+        scf: Start a self-consistent field from so many of the predicted Hamiltonians (a DFT
+            calculation each, with PySCF) and from the standard guess. Which ones is fixed by a
+            hash of their ids, so that all models are compared on the same.
+        progress: Called with the number of conformations done; the fields come after them and
+            count on.
 
     Raises:
         PredictionsError: The file belongs to other data, another split or another part, lacks
             conformations or has others, has other atoms than the data, or NaN.
         SplitError: The split was not made for these data.
         MissingFieldError: The data lack a label that is predicted.
-        InputError: The split of the file was not given, or no part was named.
+        InputError: The split of the file was not given, or no part was named; or ``scf`` was asked
+            for without predicted Hamiltonians.
+        UnitError: Hamiltonians look like another unit than declared.
+        OrbitalOrderError: Hamiltonians look like another orbital order than declared.
+        HamiltonianError: Hamiltonians look like another basis set or sequence of atoms.
+        MissingExtraError: ``scf`` was asked for and PySCF is not installed.
     """
     if not isinstance(predictions, Predictions):
         predictions = Predictions(predictions)
     keys, part = _keys_to_score(predictions, source, split, part)
     rows = source.rows_of(keys)
-    scores = Scores(predictions.fields, orbitals=_orbitals_of(predictions, source))
+    orbitals = _orbitals_of(predictions, source)
+    scores = Scores(predictions.fields, orbitals=orbitals)
     for start in range(0, len(keys), _BATCH):
         reference = source.read_flat(rows[start : start + _BATCH], fields=predictions.fields)
         predicted = predictions.read(keys[start : start + _BATCH])
         _check_atoms(predicted, reference, predictions.path)
+        if orbitals is not None and "hamiltonian" in predictions.fields:
+            check_hamiltonians(
+                predicted,
+                reference,
+                orbitals,
+                predictions_name=predictions.path.name,
+                data_name=source.info.name,
+                is_first=start == 0,
+            )
         scores.add(predicted, reference)
         if progress is not None:
             progress(min(start + _BATCH, len(keys)))
     terms = scores.terms(molecule_id=keys[:, 0])
+    if scf:
+        # Only who asks for it needs what runs DFT.
+        from nabladft.benchmark.restarts import restart_terms  # noqa: PLC0415
+
+        terms |= restart_terms(
+            predictions,
+            source,
+            keys,
+            orbitals,
+            limit=scf,
+            progress=progress and (lambda done: progress(len(keys) + done)),
+        )
     sizes = scores.sizes()
     return Results(
         model=predictions.info.model,
@@ -92,11 +127,22 @@ def evaluate(
         metrics=estimate(terms, molecule_id=keys[:, 0], seed=seed),
         by_size=_by_size(terms, sizes, keys[:, 0], seed),
         by_element=scores.by_element(),
+        by_element_pair=scores.by_element_pair(),
+        by_degrees=scores.by_degrees(),
         predictions_sha256=file_sha256(predictions.path),
         code_version=predictions.info.code_version,
+        prediction_seconds=_stated_seconds(predictions),
         scorer_version=f"nabladft {__version__}, metrics {SCORER_VERSION}",
         bootstrap={"seed": seed, "n_resamples": N_RESAMPLES, "confidence": CONFIDENCE},
     )
+
+
+def _stated_seconds(predictions: Predictions) -> float | None:
+    """Read how long a prediction took, if the file says so in a way that can be understood."""
+    stated = predictions.info.details.get("prediction_seconds")
+    if not isinstance(stated, float) or not 0 <= stated < math.inf:
+        return None
+    return stated
 
 
 def file_sha256(path: str | Path) -> str:
@@ -149,19 +195,19 @@ def _keys_to_score(
 
 def _orbitals_of(predictions: Predictions, source: ConformationSource) -> Orbitals | None:
     """Give what is needed to compare the matrices, or refuse another basis set."""
-    if "hamiltonian" not in predictions.fields:
+    if not set(predictions.fields) & set(MATRIX_FIELDS):
         return None
     basis, order = source.info.basis_set, source.info.orbital_order
     if basis is None or order is None:
         message = (
             f"{source.info.name!r} does not declare the basis set and orbital order of its "
-            "Hamiltonians, so they cannot be compared."
+            "matrices, so they cannot be compared."
         )
         raise OrbitalOrderError(message)
     found = str(predictions.info.basis_set)
     if found.lower() != basis.lower():
         message = (
-            f"{predictions.path.name} has Hamiltonians in {found}, {source.info.name!r} in {basis}."
+            f"{predictions.path.name} has matrices in {found}, {source.info.name!r} in {basis}."
         )
         raise PredictionsError(message)
     return Orbitals(

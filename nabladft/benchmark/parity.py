@@ -42,11 +42,13 @@ _TITLES: Final = {
     "energy": ("Formation energy", "hartree"),
     "forces": ("Force components", "hartree/angstrom"),
     "hamiltonian": ("Hamiltonian elements", "hartree"),
+    "overlap": ("Overlap elements", "1"),
 }
 _HEADLINES: Final = {
     "energy": "energy_mae",
     "forces": "forces_mae",
     "hamiltonian": "hamiltonian_mae",
+    "overlap": "overlap_mae",
 }
 
 
@@ -68,6 +70,7 @@ def draw_parity(scene: Scene, *, field: str) -> Figure | None:
     if not rows:
         return None
     title, unit = _TITLES[field]
+    suffix = f" [{UNIT_SYMBOLS[unit]}]" if UNIT_SYMBOLS[unit] else ""
     everything = np.concatenate([values for values, _ in references.values()])
     margin = 0.05 * float(np.ptp(everything))
     limits = (float(everything.min()) - margin, float(everything.max()) + margin)
@@ -83,11 +86,11 @@ def draw_parity(scene: Scene, *, field: str) -> Figure | None:
             if part in predicted[row.name]:
                 _draw_points(axis, scene, row, references[part][0], predicted[row.name][part])
                 _write_error(axis, scene, row.estimate(_HEADLINES[field], part), field)
-        line[0].set_ylabel(f"{row.name}\npredicted [{UNIT_SYMBOLS[unit]}]")
+        line[0].set_ylabel(f"{row.name}\npredicted{suffix}")
     for axis, part in zip(axes[0], parts, strict=True):
         axis.set_title(part_title(part))
     for axis in axes[-1]:
-        axis.set_xlabel(f"reference [{UNIT_SYMBOLS[unit]}]")
+        axis.set_xlabel(f"reference{suffix}")
     figure.suptitle(title, fontsize=10)
     return figure
 

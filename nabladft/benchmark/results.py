@@ -16,10 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FORMAT: Final = "nabladft-results"
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 
 #: Changes when a definition of a metric changes, so that old and new numbers are never mixed.
-SCORER_VERSION: Final = 1
+SCORER_VERSION: Final = 2
+
+#: Attributes of :class:`Results` with values by kind of atom or orbital.
+_KINDS: Final = ("by_element", "by_element_pair", "by_degrees")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +56,13 @@ class Results:
         metrics: Estimates by name of the metric, in the units of :data:`nabladft.metrics.METRICS`.
         by_size: The same for conformations of similar numbers of atoms.
         by_element: Value by chemical symbol for the metrics that can be told by element.
+        by_element_pair: Value by two chemical symbols ("H-C", the lighter first), over the blocks
+            between atoms of these two elements.
+        by_degrees: Value by the angular degrees of two orbitals ("s-p").
         predictions_sha256: Hash of the predictions file.
         code_version: Version of the code that made the predictions.
+        prediction_seconds: Wall time of predicting one conformation as the file states it (our
+            ``predict`` writes it), or None.
         scorer_version: Version of this package and of the definitions of the metrics.
         bootstrap: Seed, number of resamples and confidence of the intervals.
     """
@@ -70,8 +78,11 @@ class Results:
     metrics: Mapping[str, Estimate]
     by_size: tuple[SizeBin, ...] = ()
     by_element: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    by_element_pair: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    by_degrees: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     predictions_sha256: str
     code_version: str
+    prediction_seconds: float | None = None
     scorer_version: str
     bootstrap: Mapping[str, float]
 
@@ -83,10 +94,11 @@ def results_to_json(results: Results) -> str:
     content["by_size"] = [
         {**size_bin, "metrics": _with_units(size_bin["metrics"])} for size_bin in content["by_size"]
     ]
-    content["by_element"] = {
-        name: {"unit": METRICS[name].unit, "values": values}
-        for name, values in content["by_element"].items()
-    }
+    for kind in _KINDS:
+        content[kind] = {
+            name: {"unit": METRICS[name].unit, "values": values}
+            for name, values in content[kind].items()
+        }
     return json.dumps(content, indent=2) + "\n"
 
 
@@ -123,8 +135,17 @@ def read_results(path: str | Path) -> Results:
             )
             for size_bin in content.pop("by_size")
         )
-        by_element = {name: table["values"] for name, table in content.pop("by_element").items()}
-        return Results(metrics=metrics, by_size=by_size, by_element=by_element, **content)
+        by_element, by_element_pair, by_degrees = (
+            {name: table["values"] for name, table in content.pop(kind).items()} for kind in _KINDS
+        )
+        return Results(
+            metrics=metrics,
+            by_size=by_size,
+            by_element=by_element,
+            by_element_pair=by_element_pair,
+            by_degrees=by_degrees,
+            **content,
+        )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, FormatError):
             raise

@@ -37,7 +37,14 @@ from nabladft.benchmark.results import (
     write_results,
 )
 from nabladft.benchmark.suites import Suite, suite_named
-from nabladft.benchmark.tables import Row, Table, comma_separated, markdown, metric_table
+from nabladft.benchmark.tables import (
+    Row,
+    Table,
+    comma_separated,
+    comparison_table,
+    markdown,
+    metric_table,
+)
 from nabladft.benchmark.tasks import Task, task_named, tasks, tasks_of
 from nabladft.errors import (
     FormatError,
@@ -418,5 +425,7 @@ def _page(suite: Suite, source: ConformationSource, split: Split, rows: Sequence
         mine = [row for row in rows if row.task == task.name]
         if mine:
             blocks.append(f"## {task.title}")
-            blocks.append(markdown([metric_table(name, mine, task) for name in task.metrics]))
+            tables = [metric_table(name, mine, task) for name in task.headlines]
+            tables += [comparison_table(part, mine, task) for part in task.parts]
+            blocks.append(markdown([table for table in tables if table.rows]))
     return "\n\n".join(block.rstrip() for block in blocks) + "\n"

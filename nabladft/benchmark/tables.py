@@ -29,6 +29,9 @@ UNIT_SYMBOLS: Final = {
     "millihartree/bohr": "mEh/bohr",
     "hartree/angstrom": "Eh/Å",
     "millihartree/angstrom": "mEh/Å",
+    "e": "e",
+    "e*bohr": "e·a0",
+    "debye": "D",
     "1": "",
 }
 _PART_TITLES: Final = {
@@ -104,6 +107,16 @@ class Row:
         )
         return replace(found[0], value=value, ci_low=low, ci_high=high)
 
+    def prediction_milliseconds(self) -> float | None:
+        """Give the mean time of predicting a conformation, over parts and trainings, or None."""
+        found = [
+            one.prediction_seconds
+            for results in (self.results, *self.repeats)
+            for one in results.values()
+            if one.prediction_seconds is not None
+        ]
+        return 1e3 * float(np.mean(found)) if found else None
+
     def spread(self, metric: str, part: str) -> float | None:
         """Give the standard deviation over the trainings, or None with only one."""
         values = [one.value for one in self._estimates(metric, part) if one.value is not None]
@@ -159,13 +172,16 @@ def metric_table(metric: str, rows: Sequence[Row], task: Task) -> Table:
         minutes = _NOTHING if row.minutes is None else f"{row.minutes:.1f}"
         parameters = _NOTHING if row.n_parameters is None else f"{row.n_parameters:,}"
         memory = _NOTHING if row.peak_memory_bytes is None else f"{row.peak_memory_bytes / 1e9:.2f}"
-        cells.append((name, *values, minutes, memory, parameters))
-        best.append((False, *marks, False, False, False))
+        took = row.prediction_milliseconds()
+        speed = _NOTHING if took is None else f"{took:.{decimals_of(took)}f}"
+        cells.append((name, *values, minutes, speed, memory, parameters))
+        best.append((False, *marks, *(False,) * 4))
     suffix = f" [{unit}]" if unit else ""
     header = (
         "baseline",
         *(f"{part_title(part)}{suffix}" for part in task.parts),
         "training [min]",
+        "prediction [ms]",
         "memory [GB]",
         "parameters",
     )
@@ -175,6 +191,39 @@ def metric_table(metric: str, rows: Sequence[Row], task: Task) -> Table:
         rows=tuple(cells),
         best=tuple(best),
         notes=tuple(f"{row.name} was not run: {row.not_run}" for row in rows if row.not_run),
+    )
+
+
+def comparison_table(part: str, rows: Sequence[Row], task: Task) -> Table:
+    """Lay out all metrics of one part: one row a metric, one column a baseline.
+
+    Args:
+        part: Part of the split.
+        rows: Baselines of the task; those without results of the part are left out.
+        task: Gives metrics and units. Metrics that no baseline has are left out.
+    """
+    shown = [row for row in rows if part in row.results]
+    names = [row.name if row.is_learned else f"{row.name} (no learning)" for row in shown]
+    cells, best = [], []
+    for metric in task.metrics:
+        found = [row.estimate(metric, part) for row in shown]
+        if not any(found):
+            continue
+        unit = UNIT_SYMBOLS[task.units[metric]]
+        title = METRICS[metric].title
+        spreads = [row.spread(metric, part) for row in shown]
+        values = [
+            _cell(one and replace(one, ci_low=None, ci_high=None), metric, task, spread)
+            for one, spread in zip(found, spreads, strict=True)
+        ]
+        leader = _leader(metric, part, shown)
+        cells.append((f"{title} [{unit}]" if unit else title, *values))
+        best.append((False, *(row is leader for row in shown)))
+    return Table(
+        title=f"All metrics, {part_title(part)}",
+        header=("metric", *names),
+        rows=tuple(cells),
+        best=tuple(best),
     )
 
 
@@ -215,12 +264,16 @@ def comma_separated(rows: Sequence[Row]) -> str:
         [
             *("task", "baseline", "learned", "part", "metric", "unit", "value", "ci_low"),
             *("ci_high", "seed_spread", "n_seeds", "n_conformations", "n_molecules"),
-            *("training_minutes", "peak_memory_bytes", "n_parameters", "not_run"),
+            *("training_minutes", "prediction_milliseconds", "peak_memory_bytes", "n_parameters"),
+            "not_run",
         ]
     )
     for row in rows:
         task = task_named(row.task)
-        costs = (row.minutes, row.peak_memory_bytes, row.n_parameters)
+        costs = (
+            *(row.minutes, row.prediction_milliseconds()),
+            *(row.peak_memory_bytes, row.n_parameters),
+        )
         tail = [*("" if cost is None else f"{cost:.12g}" for cost in costs), row.not_run or ""]
         start = [row.task, row.name, str(row.is_learned).lower()]
         if row.not_run:

@@ -26,6 +26,7 @@ examples:
   nabladft evaluate predictions.h5 --data nano                   the part that the file names
   nabladft evaluate predictions.h5 --data nano --part test_scaffolds
   nabladft evaluate predictions.h5 --data my_store --split my_split.json --out results.json
+  nabladft evaluate predictions.h5 --data nano --scf 20          with DFT cycles saved, of 20
   nabladft evaluate predictions.h5 --data nano --json | jq .metrics.energy_mae
 
 The file must hold every conformation of the part and no other. How to write one, with h5py alone:
@@ -48,6 +49,13 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse does not exp
     parser.add_argument("--part", help="part of the split (default: the one the file names)")
     parser.add_argument("--out", help="results file to write (.json)")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
+    parser.add_argument(
+        "--scf",
+        type=int,
+        default=0,
+        metavar="N",
+        help="start a DFT calculation from N of the Hamiltonians (default: 0; needs PySCF)",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
@@ -56,11 +64,18 @@ def run(args: argparse.Namespace) -> int:
     if args.seed < 0:
         message = f"--seed must not be negative, got {args.seed}."
         raise InputError(message)
+    if args.scf < 0:
+        message = f"--scf must not be negative, got {args.scf}."
+        raise InputError(message)
     predictions = Predictions(args.predictions)
     split = _split_of(predictions, args.split)
     source = open_source(args.data)
     with tqdm(
-        total=len(predictions), desc="scoring", unit="conformation", leave=False, disable=None
+        total=len(predictions) + min(args.scf, len(predictions)),
+        desc="scoring",
+        unit="conformation",
+        leave=False,
+        disable=None,
     ) as bar:
         results = evaluate(
             predictions,
@@ -68,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
             split=split,
             part=args.part,
             seed=args.seed,
+            scf=args.scf,
             progress=lambda done: bar.update(done - bar.n),
         )
     if args.out:

@@ -35,6 +35,7 @@ Example:
 from nabladft.predictions.format import (
     FORMAT,
     FORMAT_VERSION,
+    MATRIX_FIELDS,
     PREDICTED_FIELDS,
     PredictedRecords,
     PredictionsInfo,
@@ -45,6 +46,7 @@ from nabladft.predictions.writer import PredictionsWriter
 __all__ = [
     "FORMAT",
     "FORMAT_VERSION",
+    "MATRIX_FIELDS",
     "PREDICTED_FIELDS",
     "PredictedRecords",
     "Predictions",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -175,11 +176,17 @@ def write_predictions(
             for name in ("identity", "seed", "epochs", "n_parameters", "split", "data")
         },
     )
-    n_predicted = 0
+    n_predicted, seconds = 0, 0.0
     with PredictionsWriter(path, info) as writer:
+        started = time.perf_counter()
         for batch in predict(module, source, keys, batch_size=batch_size, device=device):
+            # What a batch returns is on the CPU, so a GPU has finished it; writing does not count.
+            seconds += time.perf_counter() - started
             writer.append(**vars(batch))
             n_predicted += len(batch.keys)
+            started = time.perf_counter()
+        timed = {"prediction_seconds": seconds / max(1, n_predicted)}
+        writer.info = replace(info, details={**info.details, **timed})
     return n_predicted
 
 

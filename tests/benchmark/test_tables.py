@@ -9,6 +9,7 @@ from nabladft.benchmark.tables import (
     UNIT_SYMBOLS,
     Row,
     comma_separated,
+    comparison_table,
     markdown,
     metric_table,
     results_table,
@@ -20,7 +21,7 @@ from nabladft.metrics import METRICS, Estimate
 TASK = task_named("energy")
 
 
-def results(part, **values):
+def results(part, *, seconds=None, **values):
     metrics = {
         name: Estimate(value=v[0], ci_low=v[1], ci_high=v[2], n_conformations=9, n_molecules=3)
         for name, v in values.items()
@@ -37,12 +38,13 @@ def results(part, **values):
         metrics=metrics,
         predictions_sha256="2",
         code_version="c",
+        prediction_seconds=seconds,
         scorer_version="v",
         bootstrap={},
     )
 
 
-def row(name, energy, *, cosine=0.5, **more):
+def row(name, energy, *, cosine=0.5, seconds=None, **more):
     """A baseline whose error grows by a tenth from part to part."""
     return Row(
         name=name,
@@ -51,6 +53,7 @@ def row(name, energy, *, cosine=0.5, **more):
         results={
             part: results(
                 part,
+                seconds=seconds,
                 energy_mae=(energy * (1 + k / 10), energy / 2, energy * 2),
                 forces_cosine=(cosine, None, None),
             )
@@ -68,6 +71,7 @@ def rows():
             "painn",
             0.0067891,
             cosine=0.9,
+            seconds=0.0123,
             minutes=3.04,
             n_parameters=46177,
             peak_memory_bytes=1_500_000_000,
@@ -84,21 +88,21 @@ def test_cells_have_three_digits_and_the_reported_unit(rows):
     assert table.rows[0][:2] == ("atoms (no learning)", "1234 [617, 2469]")
     assert table.rows[1] == (
         *("painn", "6.79 [3.39, 13.58]", "7.47 [3.39, 13.58]", "8.15 [3.39, 13.58]"),
-        *("3.0", "1.50", "46,177"),
+        *("3.0", "12.3", "1.50", "46,177"),
     )
 
 
 def test_the_best_of_each_column_is_marked_whichever_way_is_better(rows):
     for metric in ("energy_mae", "forces_cosine"):
         table = metric_table(metric, rows, TASK)
-        assert table.best[0] == (False,) * 7
-        assert table.best[1] == (False, True, True, True, False, False, False)
+        assert table.best[0] == (False,) * 8
+        assert table.best[1] == (False, True, True, True, False, False, False, False)
 
 
 def test_a_row_that_was_not_run_stays_and_says_why(rows):
     table = metric_table("energy_mae", rows, TASK)
 
-    assert table.rows[2] == ("gone", "not run", "not run", "not run", "-", "-", "-")
+    assert table.rows[2] == ("gone", "not run", "not run", "not run", "-", "-", "-", "-")
     assert table.notes == ("gone was not run: needs gone 1.0",)
     for text in (markdown([table]), terminal([table])):
         assert "gone was not run: needs gone 1.0" in text
@@ -116,7 +120,7 @@ def test_markdown_has_bold_best_values_and_a_rectangle(rows):
 
     body = [line for line in lines if line.startswith("|")]
     assert len(body) == 5
-    assert {line.count("|") for line in body} == {8}
+    assert {line.count("|") for line in body} == {9}
     assert "| painn | **6.79 [3.39, 13.58]** |" in body[3]
 
 
@@ -151,6 +155,7 @@ def test_the_csv_has_every_number_unrounded(rows):
     assert float(painn[0]["value"]) == pytest.approx(6.7891, rel=1e-8)
     assert painn[0]["unit"] == "millihartree"
     assert painn[0]["training_minutes"] == "3.04"
+    assert painn[0]["prediction_milliseconds"] == "12.3"
     assert [line["not_run"] for line in found if line["baseline"] == "gone"] == ["needs gone 1.0"]
     assert {line["learned"] for line in found if line["baseline"] == "atoms"} == {"false"}
 
@@ -159,6 +164,18 @@ def test_results_of_one_file_are_a_table():
     table = results_table(results("p", energy_mae=(0.001, None, None)), TASK)
 
     assert table.rows == (("energy MAE", "1.00", "mEh", "9", "3"),)
+
+
+def test_all_metrics_of_a_part_are_rows_of_one_table(rows):
+    table = comparison_table("test_structures", rows, TASK)
+
+    assert table.title == "All metrics, structures"
+    assert table.header == ("metric", "atoms (no learning)", "painn")
+    assert table.rows == (
+        ("energy MAE [mEh]", "1358", "7.47"),
+        ("forces cosine", "0.00", "0.900"),
+    )
+    assert table.best == ((False, False, True), (False, False, True))
 
 
 def test_every_metric_belongs_to_one_task_and_every_unit_has_a_symbol():
