@@ -13,7 +13,7 @@ two axes moves no point. Only where axes are *degenerate* must something be chos
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 from pyscf.dft import gen_grid, radi
@@ -29,6 +29,15 @@ if TYPE_CHECKING:
 #: Radial shells and points per Lebedev sphere.
 FINE: Final = (75, 302)
 COARSE: Final = (35, 110)
+#: "fine" is the grid of the labels. "pruned" has fewer points near a nucleus and far from it, which
+#: moves energies by up to 1e-5 hartree and Hamiltonians by 4e-5. "coarse" is for iterations whose
+#: result is only a start.
+Grid = Literal["fine", "pruned", "coarse"]
+_GRIDS: Final = {
+    "fine": (FINE, None),
+    "pruned": (FINE, gen_grid.nwchem_prune),
+    "coarse": (COARSE, gen_grid.nwchem_prune),
+}
 #: Two principal moments closer than this, relative to the largest, are degenerate. Axes of moments
 #: further apart are determined to 1e-15/1e-5 = 1e-10, far below what is visible in a Hamiltonian.
 DEGENERACY: Final = 1e-5
@@ -116,20 +125,18 @@ def treutler_m4(n_points: int, atomic_number: int) -> tuple[FloatArray, FloatArr
 class MoleculeFixedGrids(gen_grid.Grids):  # type: ignore[misc]  # PySCF is not typed
     """PySCF grid with every setting of the level of theory fixed, turned with the molecule.
 
-    Becke cells with Treutler's size adjustment. Not pruned, unless ``coarse``: then it is the
-    cheap grid of the first, throw-away iterations.
+    Becke cells with Treutler's size adjustment.
     """
 
-    def __init__(self, mol: Any, *, coarse: bool = False) -> None:
+    def __init__(self, mol: Any, *, grid: Grid = "fine") -> None:
         """Prepare a grid; PySCF builds it when it first needs it.
 
         Args:
             mol: The ``pyscf.gto.Mole`` to integrate over.
-            coarse: Make the cheap grid instead of the one of the level of theory.
+            grid: "fine" for the grid of the level of theory, or a cheaper one.
         """
         super().__init__(mol)
-        self.atom_grid = COARSE if coarse else FINE
-        self.prune = gen_grid.nwchem_prune if coarse else None
+        self.atom_grid, self.prune = _GRIDS[grid]
         # PySCF takes these from its configuration file unless they are set.
         self.radi_method = treutler_m4
         self.atomic_radii = radi.BRAGG_RADII

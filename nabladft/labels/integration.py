@@ -98,6 +98,17 @@ class CachedIntegrator(numint.NumInt):  # type: ignore[misc]  # PySCF is not typ
         self.integrated_electrons = electrons
         return electrons, energy, potential + potential.T
 
+    def prepare(self, mol: Any, grids: Any) -> None:
+        """Evaluate the orbitals on a grid before they are first needed, as far as they are kept.
+
+        Args:
+            mol: The molecule.
+            grids: The grid, built.
+        """
+        for index, _ in enumerate(self._iterate(mol, grids)):
+            if index == len(self._blocks):  # this one did not fit, and no later one is kept
+                break
+
     def _iterate(self, mol: Any, grids: Any) -> Iterator[_Block]:
         if grids is not self._grids:
             self._grids, self._blocks, self._free = grids, [], self._capacity

@@ -15,7 +15,7 @@ def molecule():
     mol = gto.M(
         atom="O 0 0 0; H 0 0.2 1.8; F 5 -1 0", unit="Bohr", basis="def2-svp", verbose=0
     )  # far enough that some orbitals miss some blocks
-    grid = MoleculeFixedGrids(mol, coarse=True).build(with_non0tab=True)
+    grid = MoleculeFixedGrids(mol, grid="coarse").build(with_non0tab=True)
     return mol, grid, np.asarray(dft.RKS(mol).get_init_guess(key="minao"))
 
 
@@ -35,7 +35,7 @@ def test_same_numbers_as_pyscf(molecule, max_memory):
 
 def test_orbital_values_of_another_grid_are_not_reused(molecule):
     mol, coarse, density = molecule
-    other = MoleculeFixedGrids(mol, coarse=True)
+    other = MoleculeFixedGrids(mol, grid="coarse")
     other.atom_grid = (20, 50)
     other.build()
     integrator = CachedIntegrator(max_memory=1000)
