@@ -28,7 +28,6 @@ from nabladft.chemistry.elements import DATASET_ELEMENTS
 from nabladft.errors import ConfigError
 from nabladft.models.layers.block_readout import BlockReadout
 from nabladft.models.layers.element_weights import ElementWeights
-from nabladft.models.layers.products import ChannelProduct, HarmonicsProduct
 from nabladft.models.layers.radial import ExponentialBernstein
 from nabladft.models.layers.spherical import (
     Irrep,
@@ -39,7 +38,9 @@ from nabladft.models.layers.spherical import (
     normalised,
     orbital_irreps,
     perceptron,
+    slices,
 )
+from nabladft.models.layers.summed_products import SummedChannelProduct, SummedHarmonicsProduct
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -49,8 +50,9 @@ if TYPE_CHECKING:
     from nabladft.data import Batch
     from nabladft.models.layers.pair_graph import PairGraph
 
-#: Hidden width of the networks that give the weights of a product.
-_WEIGHT_WIDTH: Final = 32
+#: Hidden width of the networks that give the weights of a convolution. Those of a pair interaction
+#: are as wide as the features.
+_CONVOLUTION_WIDTH: Final = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +72,9 @@ class Config:
         reference: What is fitted in closed form first, for the network to correct: ``mean`` of the
             diagonal blocks of each element, or ``two_center`` terms as well.
         n_reference_radial: Radial functions of the two-centre terms.
+        directed: Pairs that are computed: ``both`` directions, of which the mean is taken, or
+            ``canonical`` ones, two thirds as many; see
+            :class:`nabladft.models.layers.pair_graph.PairGraph`.
     """
 
     elements: tuple[int, ...] = DATASET_ELEMENTS
@@ -83,6 +88,7 @@ class Config:
     n_radial: int = 32
     reference: Literal["none", "mean", "two_center"] = "mean"
     n_reference_radial: int = 10
+    directed: Literal["both", "canonical"] = "both"
 
     def __post_init__(self) -> None:
         """Check the values against each other."""
@@ -152,7 +158,7 @@ class QHNet(nn.Module):
             InputError: The batch has no blocks, or blocks of another kind.
             UnsupportedElementError: An element is not among ``elements``.
         """
-        graph = self.readout.graph(batch, lmax=self.config.lmax)
+        graph = self.readout.graph(batch, lmax=self.config.lmax, directed=self.config.directed)
         atoms, pairs = self._features(graph)
         table = self.embedding.weight
         diagonal = self.atom_output(atoms, table, graph.elements)
@@ -168,12 +174,13 @@ class QHNet(nn.Module):
         self.readout.prepare(batches, cutoff=self.config.cutoff)
 
     def _features(self, graph: PairGraph) -> tuple[Tensor, Tensor]:
-        """Features of atoms and of ordered pairs of atoms, over the irreps of a block."""
-        radial = self.radial(graph.distances)
-        near = graph.distances < self.config.cutoff
-        receiver, sender = graph.first[near], graph.second[near]
-        directions = graph.harmonics[near, : (self.config.lmax + 1) ** 2]
-        edge_radial = radial[near]
+        """Features of atoms and of the graph's pairs of atoms, over the irreps of a block."""
+        ordered = graph.ordered
+        radial = self.radial(ordered.distances)
+        near = torch.nonzero(ordered.distances < self.config.cutoff).flatten()
+        receiver, sender = ordered.first[near], ordered.second[near]
+        directions = ordered.harmonics[near, : (self.config.lmax + 1) ** 2]
+        edge_radial, pair_radial = radial[near], radial[: len(graph.first)]
         features = self.embedding(graph.elements)[:, None, :]
         atoms = pairs = None
         n_before = self.config.n_layers - self.config.n_pair_layers
@@ -184,7 +191,7 @@ class QHNet(nn.Module):
             if layer >= n_before:
                 atom_update = self.self_interactions[layer - n_before](features)
                 pair_update = self.pair_interactions[layer - n_before](
-                    features, graph.first, graph.second, radial
+                    features, graph.first, graph.second, pair_radial
                 )
                 atoms = atom_update if atoms is None else atoms + atom_update
                 pairs = pair_update if pairs is None else pairs + pair_update
@@ -210,12 +217,10 @@ class Convolution(nn.Module):
         self.before = Linear(irreps_in, channels, channels)
         self.gate = NormGate(irreps_in, channels) if self.gated else nn.Identity()
         self.inner = Linear(irreps_in, channels, channels)
-        self.product = HarmonicsProduct(irreps_in, irreps, irreps)
-        n_weights = self.product.n_paths * channels
-        self.weights = PairWeights(irreps_in, channels, n_radial, n_weights)
-        self.after = Linear(
-            irreps, [count * channels for count in self.product.multiplicities], channels
-        )
+        self.product = SummedHarmonicsProduct(irreps_in, irreps, irreps)
+        sizes = (n_radial, _CONVOLUTION_WIDTH, self.product.n_paths)
+        self.weights = PairWeights(irreps_in, channels, *sizes)
+        self.after = Linear(irreps, channels, channels)
         self.onward = Linear(irreps_in, channels, channels, bias=False)
 
     def forward(
@@ -231,13 +236,11 @@ class Convolution(nn.Module):
         before, features = features, normalised(features)
         inner = self.inner(cut(features, self.irreps_in))
         weights = self.weights(inner, receiver, sender, radial)
-        gated = self.gate(features)
-        sent = self.before(cut(gated, self.irreps_in))
-        weights = weights.view(len(receiver), self.product.n_paths, features.shape[2])
+        sent = self.before(cut(self.gate(features), self.irreps_in))
         messages = self.product(sent.index_select(0, sender), directions, weights)
         summed = messages.new_zeros(len(features), *messages.shape[1:])
         summed = summed.index_add(0, receiver, messages) / torch.sqrt(mean_neighbours)
-        update = self.after(self.product.by_irrep(summed))
+        update = self.after(cut(summed, self.product.out))
         kept = self.onward(cut(sent, self.irreps_in)) + before
         n_kept = kept.shape[1]
         return torch.cat([update[:, :n_kept] + kept, update[:, n_kept:]], dim=1)
@@ -247,38 +250,52 @@ class PairWeights(nn.Module):
     """Weights of a product: a function of the distance times one of inner products."""
 
     def __init__(
-        self, irreps: Sequence[Irrep], channels: int, n_radial: int, n_weights: int
+        self, irreps: Sequence[Irrep], channels: int, n_radial: int, width: int, n_paths: int
     ) -> None:
-        """Make the two functions."""
+        """Make the two functions, with ``width`` hidden units each."""
         super().__init__()
         self.irreps = tuple(irreps)
+        self._shape = (n_paths, channels)
         activation = torch.nn.functional.silu
         n_invariants = (len(irreps) + 1) * channels
-        self.of_distance = FullyConnectedNet([n_radial, _WEIGHT_WIDTH, n_weights], activation)
-        self.of_features = perceptron(n_invariants, _WEIGHT_WIDTH, n_weights)
+        self.of_distance = FullyConnectedNet([n_radial, width, n_paths * channels], activation)
+        self.of_features = perceptron(n_invariants, width, n_paths * channels)
 
     def forward(self, features: Tensor, first: Tensor, second: Tensor, radial: Tensor) -> Tensor:
-        """Evaluate for pairs of atoms, shape (n_pairs, n_weights)."""
+        """Evaluate for pairs of atoms, shape (n_pairs, n_paths, channels)."""
         left, right = features.index_select(0, first), features.index_select(0, second)
         products = invariants(left, right, self.irreps)[:, 1:].flatten(1)
         scalars = torch.cat([left[:, 0], right[:, 0], products], dim=1)
         weights: Tensor = self.of_distance(radial) * self.of_features(scalars)
-        return weights
+        return weights.view(-1, *self._shape)
 
 
 class SelfInteraction(nn.Module):
-    """Features of the diagonal blocks: products of an atom's features (paper, section 4.2)."""
+    """Features of the diagonal blocks: products of an atom's features (paper, section 4.2).
+
+    The features themselves are added to their products.
+    """
 
     def __init__(self, nodes: Sequence[Irrep], irreps: Sequence[Irrep], channels: int) -> None:
         """Make a layer from the irreps of atoms to those of blocks."""
         super().__init__()
         self.nodes = tuple(nodes)
-        self.irreps = tuple(irreps)
         self.gates = nn.ModuleList(NormGate(nodes, channels) for _ in range(2))
         self.linears = nn.ModuleList(Linear(nodes, channels, channels) for _ in range(2))
-        self.product = ChannelProduct(nodes, nodes, irreps)
+        self.product = SummedChannelProduct(nodes, nodes, irreps)
         self.weights = nn.Parameter(torch.randn(self.product.n_paths, channels))
-        self.middle = _AfterProduct(self.product, irreps, channels)
+        self.after = _AfterProduct(self.product, irreps, channels)
+        # Where the atom's own features are among those of the block, and which of them.
+        places = dict(zip(irreps, slices(irreps), strict=True))
+        kept = [
+            (component, place)
+            for irrep, here in zip(nodes, slices(nodes), strict=True)
+            if irrep in places
+            for component, place in zip(_indices(here), _indices(places[irrep]), strict=True)
+        ]
+        self.register_buffer("_kept", torch.tensor(kept).T.contiguous(), persistent=False)
+
+    _kept: Tensor
 
     def forward(self, features: Tensor) -> Tensor:
         """Give features of shape (n_atoms, components of a block, channels)."""
@@ -287,7 +304,10 @@ class SelfInteraction(nn.Module):
             linear(cut(gate(features), self.nodes))
             for gate, linear in zip(self.gates, self.linears, strict=True)
         )
-        return self.middle(self.product.by_irrep(self.product(left, right, self.weights)))
+        product = self.product(left, right, self.weights)
+        own = features.index_select(1, self._kept[0]).to(product.dtype)
+        result: Tensor = self.after(product.index_add(1, self._kept[1], own))
+        return result
 
 
 class PairInteraction(nn.Module):
@@ -302,29 +322,28 @@ class PairInteraction(nn.Module):
         self.inner = Linear(nodes, channels, channels)
         self.gate = NormGate(nodes, channels)
         self.before = Linear(nodes, channels, channels)
-        self.product = ChannelProduct(nodes, nodes, irreps)
-        n_weights = self.product.n_paths * channels
-        self.weights = PairWeights(nodes, channels, n_radial, n_weights)
-        self.middle = _AfterProduct(self.product, irreps, channels)
+        self.product = SummedChannelProduct(nodes, nodes, irreps)
+        sizes = (n_radial, channels, self.product.n_paths)
+        self.weights = PairWeights(nodes, channels, *sizes)
+        self.after = _AfterProduct(self.product, irreps, channels)
 
     def forward(self, features: Tensor, first: Tensor, second: Tensor, radial: Tensor) -> Tensor:
         """Give features of shape (n_pairs, components of a block, channels)."""
         features = normalised(features)
         inner = self.inner(cut(features, self.nodes))
         weights = self.weights(inner, first, second, radial)
-        gated = self.gate(features)
-        ready = self.before(cut(gated, self.nodes))
-        weights = weights.view(len(first), self.product.n_paths, features.shape[2])
-        products = self.product(
-            ready.index_select(0, first), ready.index_select(0, second), weights
-        )
-        return self.middle(self.product.by_irrep(products))
+        ready = self.before(cut(self.gate(features), self.nodes))
+        left, right = ready.index_select(0, first), ready.index_select(0, second)
+        result: Tensor = self.after(self.product(left, right, weights))
+        return result
 
 
 class _AfterProduct(nn.Module):
-    """Mixes the paths of a product, gates, and mixes the channels."""
+    """Gates the result of a product and mixes its channels."""
 
-    def __init__(self, product: ChannelProduct, irreps: Sequence[Irrep], channels: int) -> None:
+    def __init__(
+        self, product: SummedChannelProduct, irreps: Sequence[Irrep], channels: int
+    ) -> None:
         super().__init__()
         missing = [irrep for irrep in irreps if irrep not in product.out]
         if missing:
@@ -334,12 +353,13 @@ class _AfterProduct(nn.Module):
             )
             raise ConfigError(message)
         self.irreps = tuple(irreps)
-        counts = [count * channels for count in product.multiplicities]
-        self.mix = Linear(irreps, counts, channels)
-        self.gate = NormGate(irreps, channels)
-        self.after = Linear(irreps, channels, channels)
+        self.gate = NormGate(irreps, channels, by_degree=True)
+        self.linear = Linear(irreps, channels, channels)
 
-    def forward(self, parts: Sequence[Tensor]) -> Tensor:
-        gated = self.gate(self.mix(parts))
-        result: Tensor = self.after(cut(gated, self.irreps))
+    def forward(self, features: Tensor) -> Tensor:
+        result: Tensor = self.linear(cut(self.gate(features), self.irreps))
         return result
+
+
+def _indices(where: slice) -> range:
+    return range(where.start, where.stop)

@@ -163,31 +163,43 @@ def perceptron(n_in: int, n_hidden: int, n_out: int, *, gain: float = 1.0) -> nn
 class NormGate(nn.Module):
     """Scales each representation by a function of all norms; scalars become that function.
 
+    Args:
+        irreps: Representations of the feature, the even scalar first.
+        channels: Of the feature.
+        by_degree: Whether both parities of a degree share one norm and one gate.
+
     Source:
         arXiv 2306.04922, section 4 (norm gate).
     """
 
-    def __init__(self, irreps: Sequence[Irrep], channels: int) -> None:
-        """Make the gate of a feature."""
+    def __init__(self, irreps: Sequence[Irrep], channels: int, *, by_degree: bool = False) -> None:
+        """See the class."""
         super().__init__()
         self.irreps = tuple(irreps)
-        width = len(self.irreps) * channels
+        kinds = [irrep.l for irrep in irreps] if by_degree else list(range(len(self.irreps)))
+        places = {kind: place for place, kind in enumerate(dict.fromkeys(kinds))}
+        self._n_gates = len(places)
+        width = len(places) * channels
         self.network = perceptron(width, width, width)
+        gates = torch.tensor([places[kind] for kind in kinds])
         repeats = torch.tensor([irrep.dim for irrep in self.irreps])
-        self.register_buffer(
-            "_irrep", torch.repeat_interleave(torch.arange(len(self.irreps)), repeats), False
-        )
+        self.register_buffer("_gate", gates, False)
+        self.register_buffer("_gate_of_component", torch.repeat_interleave(gates, repeats), False)
 
-    _irrep: Tensor
+    _gate: Tensor
+    _gate_of_component: Tensor
 
     def forward(self, features: Tensor) -> Tensor:
         """Gate features of shape (n, components, channels)."""
         invariant = invariants(features, features, self.irreps, root=True)
+        if self._n_gates < len(self.irreps):
+            shape = (len(features), self._n_gates, features.shape[2])
+            invariant = invariant.new_zeros(shape).index_add(1, self._gate, invariant)
         output: Tensor = self.network(invariant.flatten(1)).view_as(invariant)
         gates = torch.cat([output[:, :1], 2.0 * torch.sigmoid(output[:, 1:])], dim=1)
         # The scalar is replaced by its gate, everything else multiplied.
         factors: Tensor = torch.cat([torch.ones_like(features[:, :1]), features[:, 1:]], dim=1)
-        return factors * gates.index_select(1, self._irrep)
+        return factors * gates.index_select(1, self._gate_of_component)
 
 
 def normalised(features: Tensor) -> Tensor:

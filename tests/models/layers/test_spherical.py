@@ -65,7 +65,14 @@ def test_coefficients_made_while_predicting_can_be_trained_with():
     assert weight.grad is not None
 
 
-@pytest.mark.parametrize("make", [lambda: Linear(IRREPS, 3, 4), lambda: NormGate(IRREPS, 3)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Linear(IRREPS, 3, 4),
+        lambda: NormGate(IRREPS, 3),
+        lambda: NormGate(IRREPS, 3, by_degree=True),
+    ],
+)
 def test_layers_turn_with_their_input(make, features, turned):
     layer = make().double()
 
