@@ -148,8 +148,8 @@ def _terms(comparisons: list[StartComparison], differences: list[float]) -> dict
     ):
         pair = {"predicted": cycles, "guess": guess_cycles}
         found[f"{prefix}_cycle_ratio"] = scf_cycle_ratio(**pair)
-        found[f"{prefix}_worse_rate"] = scf_worse_rate(**pair)
         found[f"{prefix}_time_ratio"] = scf_time_ratio(predicted=seconds, guess=guess_seconds)
+        found[f"{prefix}_worse_rate"] = scf_worse_rate(**pair)
     return found
 
 

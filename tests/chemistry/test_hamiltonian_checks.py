@@ -58,7 +58,7 @@ def test_the_embedded_hamiltonians_pass_one_by_one(records):
 
 @pytest.mark.parametrize("scale", [0.005, 0.05])
 def test_noisy_predictions_pass(records, rng, scale):
-    for record in records:
+    for record in records[::3]:
         noise = scale * rng.normal(size=record.hamiltonian.shape)
 
         diagnose(record, record.hamiltonian + (noise + noise.T) / np.sqrt(2))
@@ -68,10 +68,10 @@ def test_noisy_predictions_pass(records, rng, scale):
 def test_initial_guesses_pass(records, method):
     guesses = pytest.importorskip("nabladft.labels.guesses")
     pytest.importorskip("pyscf")
-    for record in sorted(records, key=lambda r: r.n_atoms)[:2]:
-        guess = guesses.guess_hamiltonian(record.atomic_numbers, record.positions, method=method)
+    record = min(records, key=lambda r: r.n_atoms)
+    guess = guesses.guess_hamiltonian(record.atomic_numbers, record.positions, method=method)
 
-        diagnose(record, guess)
+    diagnose(record, guess)
 
 
 def test_bad_predictions_are_not_mistaken_for_a_mistake(records, rng):
@@ -84,7 +84,7 @@ def test_bad_predictions_are_not_mistaken_for_a_mistake(records, rng):
 
 @pytest.mark.parametrize("order", ["psi4", "pyscf"])
 def test_another_orbital_order_is_named(records, order):
-    for record in records:
+    for record in records[::3]:
         moved = reorder_orbitals(
             record.hamiltonian, record.atomic_numbers, source="ascending", target=order
         )
@@ -196,12 +196,13 @@ def test_another_sequence_of_the_atoms_is_named():
 @pytest.mark.parametrize(("basis", "name"), [("cc-pvdz", "cc-pvdz"), ("6-31g**", "6-31g(d,p)")])
 def test_another_basis_set_of_the_same_size_is_named(records, basis, name):
     some = [r for r in records if set(r.atomic_numbers.tolist()) <= {1, 6, 7, 8, 9, 16, 17}]
-    for record in sorted(some, key=lambda r: r.n_atoms)[:2]:
-        matrix = fock(record, basis)
+    record = min(some, key=lambda r: r.n_atoms)
 
-        assert matrix.shape == record.hamiltonian.shape
-        with pytest.raises(HamiltonianError, match=f"looks like {re.escape(name)}.*same shells"):
-            diagnose(record, matrix)
+    matrix = fock(record, basis)
+
+    assert matrix.shape == record.hamiltonian.shape
+    with pytest.raises(HamiltonianError, match=f"looks like {re.escape(name)}.*same shells"):
+        diagnose(record, matrix)
 
 
 def test_the_levels_of_def2_svp_are_the_means_of_the_embedded_data():
