@@ -107,6 +107,8 @@ class StartComparison:
         guess_seconds: Likewise, from the guess.
         guarded_seconds: Likewise, of the guarded start.
         energy: Total energy from the guess, with dispersion, hartree.
+        density_energy: Total energy of the density that the prediction implies, with dispersion,
+            hartree; as of :func:`energy_of_density`.
         energy_difference: Energy from the prediction minus energy from the guess, hartree: beyond
             the convergence, they are different states. NaN if the prediction did not converge.
         used_prediction: Whether the guarded start ended from the prediction.
@@ -121,6 +123,7 @@ class StartComparison:
     guess_seconds: float
     guarded_seconds: float
     energy: float
+    density_energy: float
     energy_difference: float
     used_prediction: bool
     rejection: str | None
@@ -299,6 +302,7 @@ def compare_starts(
     from_guess = _run_from_guess(runs, numbers, places, guess)
     rejection, in_vain = prediction.judge(give_up_after)
     guarded = predicted if rejection is None else from_guess
+    dispersion_energy = dispersion(numbers, places)[0]
     return StartComparison(
         guess=guess,
         predicted_cycles=predicted.cycles,
@@ -307,7 +311,8 @@ def compare_starts(
         predicted_seconds=predicted.seconds,
         guess_seconds=from_guess.seconds,
         guarded_seconds=guarded.seconds + sum(in_vain),
-        energy=from_guess.energy + dispersion(numbers, places)[0],
+        energy=from_guess.energy + dispersion_energy,
+        density_energy=prediction.start.energy + dispersion_energy,
         energy_difference=(
             predicted.energy - from_guess.energy if predicted.converged else float("nan")
         ),

@@ -1,10 +1,14 @@
 """Molecules, rotations and PySCF's integrals, for the tests of the conventions."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 
+import nabladft
 from nabladft.chemistry.elements import SYMBOLS
 from nabladft.chemistry.gaussians import ContractedShell, GaussianBasis
+from nabladft.chemistry.orbitals import ORBITAL_ORDERS, reorder_orbitals
 
 
 @pytest.fixture
@@ -89,3 +93,56 @@ def hartree_fock():
 @pytest.fixture(scope="session")
 def solved_hypobromous_acid(hypobromous_acid, hartree_fock):
     return hartree_fock(*hypobromous_acid)
+
+
+#: Rows of the data set "nano": C4H5N, C3H3BrN2, C3H2ClNS, C3H6O, C2H3F3O.
+REAL_ROWS = (0, 36, 72, 144, 276)
+
+
+@dataclass(frozen=True)
+class RealHamiltonian:
+    """A converged Hamiltonian of the data set in some order, and PySCF's answers to it."""
+
+    numbers: np.ndarray
+    positions: np.ndarray
+    hamiltonian: np.ndarray
+    overlap: np.ndarray
+    order: str
+    mol: object
+    energies: np.ndarray
+    density: np.ndarray
+
+    @property
+    def density_in_pyscf_order(self):
+        return self.moved(self.density, self.order, "pyscf")
+
+    @property
+    def overlap_in_pyscf_order(self):
+        return self.mol.intor("int1e_ovlp")
+
+    def moved(self, matrix, source, target):
+        return reorder_orbitals(matrix, self.numbers, source=source, target=target)
+
+
+@pytest.fixture(
+    params=[*((row, "ascending") for row in REAL_ROWS), *((36, o) for o in ORBITAL_ORDERS[1:])],
+    ids=lambda parameter: f"{parameter[0]}-{parameter[1]}",
+)
+def real_hamiltonian(request, pyscf_molecule):
+    """Real Hamiltonians of all eight elements, one of them in every order, solved by PySCF."""
+    hf = pytest.importorskip("pyscf.scf.hf")
+    row, order = request.param
+    record = nabladft.open("nano")[row]
+    numbers, positions = record.atomic_numbers, record.positions
+    mol = pyscf_molecule(numbers, positions)
+    there = reorder_orbitals(
+        record.hamiltonian, numbers, source=record.orbital_order, target="pyscf"
+    )
+    solver = hf.RHF(mol)
+    energies, coefficients = solver.eig(there, mol.intor("int1e_ovlp"))
+    density = solver.make_rdm1(coefficients, solver.get_occ(energies, coefficients))
+    H, S, D = (
+        reorder_orbitals(np.asarray(matrix), numbers, source="pyscf", target=order)
+        for matrix in (there, mol.intor("int1e_ovlp"), density)
+    )
+    return RealHamiltonian(numbers, positions, H, S, order, mol, energies, D)
