@@ -83,12 +83,14 @@ def evaluate(
         predictions = Predictions(predictions)
     keys, part = _keys_to_score(predictions, source, split, part)
     rows = source.rows_of(keys)
-    orbitals = _orbitals_of(predictions, source)
+    orbitals = orbitals_of(predictions, source)
     scores = Scores(predictions.fields, orbitals=orbitals)
+    # Overlaps are computed from the geometry, whether the data hold them or not.
+    labels = [name for name in predictions.fields if name != "overlap"]
     for start in range(0, len(keys), _BATCH):
-        reference = source.read_flat(rows[start : start + _BATCH], fields=predictions.fields)
+        reference = source.read_flat(rows[start : start + _BATCH], fields=labels)
         predicted = predictions.read(keys[start : start + _BATCH])
-        _check_atoms(predicted, reference, predictions.path)
+        check_atoms(predicted, reference, predictions.path)
         if orbitals is not None and "hamiltonian" in predictions.fields:
             check_hamiltonians(
                 predicted,
@@ -193,7 +195,7 @@ def _keys_to_score(
     return keys, part
 
 
-def _orbitals_of(predictions: Predictions, source: ConformationSource) -> Orbitals | None:
+def orbitals_of(predictions: Predictions, source: ConformationSource) -> Orbitals | None:
     """Give what is needed to compare the matrices, or refuse another basis set."""
     if not set(predictions.fields) & set(MATRIX_FIELDS):
         return None
@@ -217,7 +219,7 @@ def _orbitals_of(predictions: Predictions, source: ConformationSource) -> Orbita
     )
 
 
-def _check_atoms(predicted: PredictedRecords, reference: FlatRecords, path: Path) -> None:
+def check_atoms(predicted: PredictedRecords, reference: FlatRecords, path: Path) -> None:
     """Refuse predictions for other atoms, or for atoms in another order."""
     if predicted.atom_offsets is None or predicted.atomic_numbers is None:
         return

@@ -131,20 +131,30 @@ def matrix_pairs(
 ) -> Iterator[MatrixPair]:
     """Unpack the matrices of a batch, one conformation after the other.
 
+    The true overlap matrices are computed from the geometry, whether the data hold them or not.
+
     Args:
         predicted: Predictions.
-        reference: The same conformations of the data.
+        reference: The same conformations of the data, with their Hamiltonians where ``name`` says.
         orbitals: How to read them.
-        name: Which matrix.
+        name: "hamiltonian" or "overlap".
     """
-    offsets = reference.value_offsets(name)
+    offsets = None if name == "overlap" else reference.value_offsets(name)
     for k in range(len(reference)):
         atoms = _row(reference.atomic_numbers, reference.atom_offsets, k)
+        positions = _row(reference.positions, reference.atom_offsets, k)
         yield MatrixPair(
             atomic_numbers=atoms,
-            positions=_row(reference.positions, reference.atom_offsets, k),
+            positions=positions,
             predicted=matrix_of(predicted, k, atoms, orbitals, name=name),
-            reference=unpack_lower(_row(reference.values[name], offsets, k)),
+            reference=overlap_matrix(
+                atoms,
+                positions,
+                basis_set=orbitals.basis_set,
+                orbital_order=orbitals.reference_order,
+            )
+            if offsets is None
+            else unpack_lower(_row(reference.values[name], offsets, k)),
         )
 
 

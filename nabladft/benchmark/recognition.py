@@ -6,11 +6,11 @@ why it is bad. See :mod:`nabladft.chemistry.hamiltonian_checks`; what a bad mode
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nabladft.chemistry.hamiltonian_checks import check_levels, check_order
+from nabladft.chemistry.hamiltonian_checks import ORDER_TOLD_FROM, check_levels, check_order
 from nabladft.chemistry.packing import orbitals_of_packed_size, unpack_lower
 from nabladft.errors import NablaDFTError
 
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from nabladft.storage.source import FlatRecords
 
     IntArray = NDArray[np.int64]
-
-#: Orbital orders are told from so many conformations together.
-_LOOKED_AT: Final = 8
 
 
 def check_hamiltonians(
@@ -99,7 +96,7 @@ def _check_orders(
     order: OrbitalOrder,
     place: str,
 ) -> None:
-    some = range(len(reference))[:_LOOKED_AT]
+    some = range(len(reference))[:ORDER_TOLD_FROM]
     atoms = reference.atom_offsets
     try:
         check_order(

@@ -28,7 +28,7 @@ Example:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -40,7 +40,13 @@ from nabladft.chemistry.hamiltonian_levels import (
     explain_diagonal,
 )
 from nabladft.chemistry.hamiltonian_order import order_agreements
-from nabladft.errors import HamiltonianError, OrbitalCountError, OrbitalOrderError, UnitError
+from nabladft.errors import (
+    HamiltonianError,
+    NablaDFTError,
+    OrbitalCountError,
+    OrbitalOrderError,
+    UnitError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,6 +60,9 @@ if TYPE_CHECKING:
 
 #: Largest asymmetry, relative to the largest element, that counts as round-off of float32.
 SYMMETRY_TOLERANCE: Final = 1e-5
+
+#: The orbital order of a file is told from so many of its matrices together.
+ORDER_TOLD_FROM: Final = 8
 
 #: Agreement with the overlap (see hamiltonian_order) of a matrix that is in another order: at least
 #: so much in that order, and so much more than in the declared one.
@@ -86,14 +95,54 @@ def diagnose_hamiltonian(
         UnitError: It is not in hartree.
         OrbitalOrderError: It is in another orbital order.
     """
-    matrix = np.asarray(hamiltonian)
-    numbers = np.asarray(atomic_numbers)
-    check_matrix(matrix, numbers, basis_set=basis_set)
-    check_levels(np.diag(matrix), numbers, basis_set=basis_set)
+    diagnose_hamiltonians(
+        [np.asarray(hamiltonian)],
+        [np.asarray(atomic_numbers)],
+        [positions],
+        basis_set=basis_set,
+        orbital_order=orbital_order,
+    )
+
+
+def diagnose_hamiltonians(
+    hamiltonians: Sequence[NDArray[Any]],
+    molecules: Sequence[IntArray],
+    geometries: Sequence[ArrayLike],
+    *,
+    basis_set: BasisSet = DEF2_SVP,
+    orbital_order: OrbitalOrder = "ascending",
+    names: Sequence[str] | None = None,
+) -> None:
+    """Refuse Hamiltonians of one origin that are recognised as something else than declared.
+
+    Each is looked at; the orbital order is told from the first :data:`ORDER_TOLD_FROM` together.
+
+    Args:
+        hamiltonians: Each of shape (n_orbitals, n_orbitals), supposed to be in hartree.
+        molecules: Atomic numbers of each.
+        geometries: Positions of each, shape (n_atoms, 3), bohr.
+        basis_set: Declared basis set.
+        orbital_order: Declared orbital order.
+        names: Names of each for messages.
+
+    Raises:
+        OrbitalCountError: See :func:`diagnose_hamiltonian`, also for the others.
+        HamiltonianError: See there.
+        UnitError: See there.
+        OrbitalOrderError: See there.
+    """
+    for k, (matrix, numbers) in enumerate(zip(hamiltonians, molecules, strict=True)):
+        try:
+            check_matrix(matrix, numbers, basis_set=basis_set)
+            check_levels(np.diag(matrix), numbers, basis_set=basis_set)
+        except NablaDFTError as error:
+            if names is not None:
+                error.add_note(f"({names[k]})")
+            raise
     check_order(
-        [matrix],
-        [numbers],
-        [np.asarray(positions, dtype=np.float64)],
+        hamiltonians[:ORDER_TOLD_FROM],
+        molecules[:ORDER_TOLD_FROM],
+        [np.asarray(one, dtype=np.float64) for one in geometries[:ORDER_TOLD_FROM]],
         basis_set=basis_set,
         orbital_order=orbital_order,
     )
@@ -196,6 +245,8 @@ def check_order(
         OrbitalOrderError: Another order agrees well with the overlap, and clearly better.
         OrbitalCountError: A matrix does not have the number of orbitals of its molecule.
     """
+    if not len(hamiltonians):
+        return
     found = order_agreements(hamiltonians, molecules, geometries, basis_set=basis_set)
     best = max(found.values())
     if best < _AGREEMENT or best - found[orbital_order] < _MARGIN:

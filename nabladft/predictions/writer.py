@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 import h5py
 import numpy as np
 
+from nabladft.chemistry.basis import basis_set_named
+from nabladft.chemistry.hamiltonian_checks import diagnose_hamiltonians
+from nabladft.chemistry.orbitals import orbital_order_named
+from nabladft.chemistry.packing import pack_lower
 from nabladft.errors import PredictionsError
 from nabladft.fields import FIELDS
 from nabladft.predictions.format import (
@@ -120,6 +124,62 @@ class PredictionsWriter:
         for name, array in columns.items():
             self._extend(name, array)
         self._seen.update((m, c) for m, c in pairs.tolist())
+
+    def append_hamiltonians(
+        self,
+        *,
+        keys: Keys,
+        molecules: Sequence[NDArray[np.integer]],
+        geometries: Sequence[ArrayLike],
+        hamiltonians: Sequence[ArrayLike],
+        **quantities: ArrayLike,
+    ) -> None:
+        """Add whole Hamiltonians, each of which is looked at first.
+
+        What is in another unit, orbital order or basis set than :attr:`info` says, is not symmetric
+        or of another size, is refused with its name
+        (:mod:`nabladft.chemistry.hamiltonian_checks`).
+
+        Args:
+            keys: Pairs (molecule_id, conformation_id), shape (n, 2).
+            molecules: Atomic numbers of each, shape (n_atoms,).
+            geometries: Positions of each, shape (n_atoms, 3), bohr.
+            hamiltonians: Each of shape (n_orbitals, n_orbitals), hartree.
+            quantities: ``energy`` and ``forces``, as for :meth:`append`.
+
+        Raises:
+            PredictionsError: As for :meth:`append`, or the numbers of conformations differ.
+            OrbitalCountError: A matrix has not the size of its atoms and basis set.
+            HamiltonianError: A matrix is not finite or not symmetric, or looks like another basis
+                set or another sequence of atoms.
+            UnitError: Matrices look like another unit than hartree.
+            OrbitalOrderError: They look like another orbital order than declared.
+        """
+        counts = {len(keys), len(molecules), len(geometries), len(hamiltonians)}
+        if len(counts) != 1:
+            message = (
+                f"Keys, molecules, geometries and Hamiltonians must be of the same conformations, "
+                f"got {len(keys)}, {len(molecules)}, {len(geometries)} and {len(hamiltonians)}."
+            )
+            raise PredictionsError(message)
+        self._check_columns(frozenset({"hamiltonian", "atomic_numbers", *quantities}))
+        matrices = [np.asarray(one, dtype=np.float64) for one in hamiltonians]
+        diagnose_hamiltonians(
+            matrices,
+            molecules,
+            geometries,
+            basis_set=basis_set_named(str(self.info.basis_set)),
+            orbital_order=orbital_order_named(str(self.info.orbital_order)),
+            names=[f"conformation {m}/{c}" for m, c in np.asarray(keys).tolist()],
+        )
+        self.append(
+            keys=keys,
+            atomic_numbers=np.concatenate([np.asarray(one) for one in molecules]),
+            n_atoms=[len(one) for one in molecules],
+            n_orbitals=[len(one) for one in matrices],
+            hamiltonian=np.concatenate([pack_lower(one) for one in matrices]),
+            **quantities,
+        )
 
     def close(self) -> None:
         """Write the attributes, flush to the disk, and give the file its name.

@@ -3,20 +3,28 @@ import json
 
 import numpy as np
 import pytest
+from scipy.linalg import eigh
 
+import nabladft
 from nabladft.benchmark.evaluation import evaluate, file_sha256
 from nabladft.benchmark.results import read_results, results_to_json, write_results
 from nabladft.chemistry.basis import DEF2_SVP
 from nabladft.chemistry.orbitals import reorder_orbitals
+from nabladft.chemistry.overlap import overlap_matrix
+from nabladft.chemistry.packing import pack_lower
+from nabladft.conformation import Conformation
 from nabladft.errors import (
     FormatError,
     InputError,
     MissingFieldError,
+    OrbitalOrderError,
     PredictionsError,
     SplitError,
+    UnitError,
     UnknownNameError,
 )
 from nabladft.metrics import METRICS
+from nabladft.predictions import PredictionsWriter
 from tests.conftest import MemorySource
 from tests.scoring_data import (
     disturbed,
@@ -306,3 +314,141 @@ def test_no_torch_is_needed():
         "nabladft.predictions; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.fixture(scope="module")
+def real():
+    """A few real conformations: what is random can be in any order or unit."""
+    found = nabladft.open("nano").read(
+        range(0, 300, 50), fields=["energy", "forces", "hamiltonian"]
+    )
+    return [record.replace(formation_energy=None) for record in found]
+
+
+@pytest.fixture
+def score_real(tmp_path, real):
+    """Score matrices that are the true ones after a change."""
+
+    def run(change, *, name="hamiltonian", data=real, **stated):
+        source = MemorySource(data)
+        info = dataclasses.replace(info_for(source), **stated)
+        with PredictionsWriter(tmp_path / "real.h5", info) as writer:
+            for record in data:
+                matrix = change(record)
+                writer.append(
+                    keys=[record.key],
+                    atomic_numbers=record.atomic_numbers,
+                    n_atoms=[record.n_atoms],
+                    n_orbitals=[len(matrix)],
+                    **{name: pack_lower(matrix)},
+                )
+        return evaluate(tmp_path / "real.h5", source)
+
+    return run
+
+
+def in_psi4_order(record):
+    return reorder_orbitals(
+        record.hamiltonian, record.atomic_numbers, source="ascending", target="psi4"
+    )
+
+
+def test_orbital_metrics_equal_an_independent_solution(score_real, real):
+    rng = np.random.default_rng(2)
+    wrong = {}
+    for record in real:
+        noise = 0.01 * rng.normal(size=record.hamiltonian.shape)
+        wrong[record.key] = record.hamiltonian + noise + noise.T
+
+    found = {k: m.value for k, m in score_real(lambda r: wrong[r.key]).metrics.items()}
+
+    gaps, occupied = [], []
+    for record in real:
+        S = overlap_matrix(record.atomic_numbers, record.positions)
+        n = int(record.atomic_numbers.sum()) // 2
+        error = eigh(wrong[record.key], S)[0] - eigh(record.hamiltonian, S)[0]
+        gaps.append(abs(error[n] - error[n - 1]))
+        occupied.append(np.abs(error[:n]).mean())
+    assert found["gap_mae"] == pytest.approx(np.mean(gaps), rel=1e-7)
+    assert found["occupied_orbital_energies_mae"] == pytest.approx(np.mean(occupied), rel=1e-7)
+    assert 0 < found["occupied_subspace_distance"] < found["occupied_subspace_largest_sine"] < 1
+    shares = [value for name, value in found.items() if name.endswith("_share")]
+    assert sum(shares) == pytest.approx(1, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (in_psi4_order, OrbitalOrderError, "order 'ascending', but look like psi4 or orca"),
+        (lambda r: 27.2114 * r.hamiltonian, UnitError, "looks like eV"),
+        (lambda r: -r.hamiltonian, UnitError, "looks like minus hartree"),
+    ],
+    ids=["order", "eV", "sign"],
+)
+def test_mistaken_predictions_are_named_with_their_file(score_real, change, error, message):
+    with pytest.raises(error, match=message) as caught:
+        score_real(change)
+
+    assert "(predictions real.h5" in caught.value.__notes__[-1]
+
+
+def test_mistaken_data_are_named_with_their_name(score_real, real):
+    wrong = [record.replace(hamiltonian=in_psi4_order(record)) for record in real]
+
+    with pytest.raises(OrbitalOrderError, match="look like psi4") as caught:
+        score_real(lambda r: r.hamiltonian, data=wrong, orbital_order="psi4")
+
+    assert "(data 'memory'" in caught.value.__notes__[-1]
+
+
+def test_declared_orders_are_no_mistake(score_real):
+    metrics = score_real(in_psi4_order, orbital_order="psi4").metrics
+
+    assert metrics["hamiltonian_mae"].value == 0
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.01])
+def test_overlaps_are_scored_against_those_of_the_geometry(score_real, shift):
+    def change(record):
+        S = overlap_matrix(record.atomic_numbers, record.positions)
+        return S + shift * (1 - np.eye(len(S)))
+
+    metrics = score_real(change, name="overlap").metrics
+
+    assert list(metrics) == ["overlap_mae", "overlap_mae_over_elements"]
+    assert metrics["overlap_mae"].value == pytest.approx(shift, rel=0.05, abs=1e-12)
+
+
+def test_pairs_of_elements_and_of_degrees_are_told_apart(score, wanted, guesses):
+    results = score(fields=("hamiltonian",))
+
+    errors = [np.abs(p.hamiltonian - r.hamiltonian) for p, r in zip(guesses, wanted, strict=True)]
+    hydrogen_chloride = [e[:18, 18:] for e, r in zip(errors, wanted, strict=True) if r.n_atoms == 2]
+    d_d = [e[13:18, 13:18] for e, r in zip(errors, wanted, strict=True) if r.n_atoms == 2]
+    pairs = results.by_element_pair["hamiltonian_offdiagonal_mae_over_elements"]
+    degrees = results.by_degrees["hamiltonian_mae_over_elements"]
+    assert list(pairs) == ["H-H", "H-N", "H-S", "H-Cl"]
+    assert pairs["H-Cl"] == pytest.approx(np.mean(hydrogen_chloride), rel=1e-10)
+    assert list(degrees) == ["s-s", "s-p", "s-d", "p-p", "p-d", "d-d"]
+    others = [e[9:14, 9:14] for e, r in zip(errors, wanted, strict=True) if r.n_atoms == 4]
+    sulphur = [e[13:18, 13:18] for e, r in zip(errors, wanted, strict=True) if r.n_atoms == 3]
+    assert degrees["d-d"] == pytest.approx(np.mean([*d_d, *others, *sulphur]), rel=1e-10)
+
+
+def test_open_shells_have_no_orbital_metrics(score_real):
+    radical = Conformation(
+        molecule_id=1,
+        conformation_id=0,
+        atomic_numbers=np.array([9]),
+        positions=np.zeros((1, 3)),
+        hamiltonian=np.diag(np.repeat([-24.8, -4.4, -1.7, -0.2, -0.1, 3.1], [1, 1, 1, 3, 3, 5])),
+        orbital_order="ascending",
+        basis_set="def2-svp",
+    )
+
+    metrics = score_real(lambda r: r.hamiltonian, data=[radical]).metrics
+
+    assert metrics["hamiltonian_mae"].value == 0
+    assert metrics["gap_mae"].value is None
+    assert metrics["gap_mae"].n_conformations == 0
+    assert metrics["mulliken_charges_mae"].value is None
