@@ -89,8 +89,14 @@ def rotate(batch: Batch, rotations: Tensor) -> Batch:
         else:
             message = f"A batch with the label {name!r} cannot be rotated: no rule for its shape."
             raise InputError(message)
+    reference = batch.reference_hamiltonian
+    if reference is not None:
+        assert batch.blocks is not None
+        if orbitals is None:
+            orbitals = _orbital_rotations(batch, batch.blocks, rotations)
+        reference = _turned_blocks(reference, batch.blocks, orbitals.to(reference.dtype))
     positions = _turned_vectors(batch.positions, of_atom)
-    return replace(batch, positions=positions, labels=labels)
+    return replace(batch, positions=positions, labels=labels, reference_hamiltonian=reference)
 
 
 def _turned_vectors(vectors: Tensor, rotations: Tensor) -> Tensor:

@@ -29,6 +29,8 @@ class Batch:
             (n_atoms_total, 3) in hartree/bohr, ``hamiltonian`` (n_values,) in hartree in the order
             of ``blocks``; only those that were asked for.
         blocks: The order of Hamiltonian values; None in a batch without them.
+        reference_hamiltonian: An approximation for a model to correct, shape (n_values,), hartree,
+            in the order of ``blocks``; None unless a dataset was asked for one.
     """
 
     molecule_id: Tensor
@@ -39,6 +41,7 @@ class Batch:
     atom_offsets: Tensor
     labels: dict[str, Tensor]
     blocks: BlockLayout | None = None
+    reference_hamiltonian: Tensor | None = None
 
     @property
     def n_conformations(self) -> int:
@@ -77,11 +80,15 @@ def concatenate(batches: Sequence[Batch]) -> Batch:
     """Join batches in order; the first decides which labels there are.
 
     Args:
-        batches: At least one, all with the same labels, dtypes and, if any, kind of blocks.
+        batches: At least one, all with the same labels, dtypes and, if any, kind of blocks and
+            reference.
     """
     n_atoms = [batch.n_atoms for batch in batches]
     counts = torch.cat([batch.atom_offsets[1:] - batch.atom_offsets[:-1] for batch in batches])
     layouts = [batch.blocks for batch in batches if batch.blocks is not None]
+    references = [
+        batch.reference_hamiltonian for batch in batches if batch.reference_hamiltonian is not None
+    ]
     return Batch(
         molecule_id=torch.cat([batch.molecule_id for batch in batches]),
         conformation_id=torch.cat([batch.conformation_id for batch in batches]),
@@ -95,4 +102,5 @@ def concatenate(batches: Sequence[Batch]) -> Batch:
             name: torch.cat([batch.labels[name] for batch in batches]) for name in batches[0].labels
         },
         blocks=concatenate_layouts(layouts, n_atoms) if layouts else None,
+        reference_hamiltonian=torch.cat(references) if references else None,
     )

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import numpy as np
@@ -26,6 +27,7 @@ from nabladft.chemistry.orbitals import orbital_order_named
 from nabladft.data.batch import Batch, concatenate
 from nabladft.data.block_index import blocks_of_records, blocks_of_triangles
 from nabladft.data.blocks import BlockLayout, block_layout
+from nabladft.data.references import ReferenceHamiltonians
 from nabladft.errors import InputError, MissingFieldError, OrbitalOrderError, UnknownNameError
 from nabladft.fields import FIELDS
 from nabladft.storage.derived import isolated_atoms_energies
@@ -63,6 +65,7 @@ class _Columns:
     positions: Tensor
     labels: dict[str, Tensor]
     value_offsets: Tensor | None
+    reference: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.molecule_id)
@@ -86,6 +89,9 @@ class _Columns:
             positions=_taken(self.positions, atoms),
             labels=labels,
             value_offsets=None if values is None else torch.from_numpy(values.offsets),
+            reference=(
+                None if self.reference is None or values is None else _taken(self.reference, values)
+            ),
         )
 
 
@@ -222,6 +228,7 @@ class ConformationDataset(Dataset[Batch]):
     def _read(self, rows: IntArray) -> _Columns:
         flat, triangles = self._flat(rows)
         labels, value_offsets = self._labels(flat, triangles)
+        reference, reference_offsets = self._reference(flat)
         return _Columns(
             molecule_id=_tensor(flat.molecule_id),
             conformation_id=_tensor(flat.conformation_id),
@@ -229,7 +236,8 @@ class ConformationDataset(Dataset[Batch]):
             atomic_numbers=_tensor(flat.atomic_numbers).to(torch.int64),
             positions=_tensor(flat.positions).to(self.dtype),
             labels=labels,
-            value_offsets=value_offsets,
+            value_offsets=value_offsets if value_offsets is not None else reference_offsets,
+            reference=reference,
         )
 
     def _flat(self, rows: IntArray) -> tuple[FlatRecords, _Triangles]:
@@ -250,6 +258,13 @@ class ConformationDataset(Dataset[Batch]):
                 labels[name] = _tensor(flat.values[name]).to(self.dtype)
         return labels, None
 
+    def _reference(
+        self,
+        flat: FlatRecords,  # noqa: ARG002 - for datasets with matrices
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Compute approximate Hamiltonians, where a dataset has them, and their offsets."""
+        return None, None
+
     def _layout(self, atomic_numbers: Tensor, atom_offsets: Tensor) -> BlockLayout | None:  # noqa: ARG002 - see below
         """Lay out the blocks of conformations, where a dataset has blocks."""
         return None
@@ -267,6 +282,7 @@ class ConformationDataset(Dataset[Batch]):
             atom_offsets=columns.atom_offsets,
             labels=columns.labels,
             blocks=self._layout(columns.atomic_numbers, columns.atom_offsets),
+            reference_hamiltonian=columns.reference,
         )
 
     def _item(self, columns: _Columns, k: int) -> Batch:
@@ -275,10 +291,12 @@ class ConformationDataset(Dataset[Batch]):
             name: slice(k, k + 1) if name in _TWIN_ENERGIES else slice(first, last)
             for name in columns.labels
         }
+        reference = None
         if columns.value_offsets is not None:
             begin, end = (int(x) for x in columns.value_offsets[k : k + 2])
             in_orbitals = [name for name in columns.labels if FIELDS[name].in_orbitals]
             cuts |= dict.fromkeys(in_orbitals, slice(begin, end))
+            reference = None if columns.reference is None else columns.reference[begin:end]
         numbers = columns.atomic_numbers[first:last]
         offsets = torch.tensor([0, last - first])
         return Batch(
@@ -290,6 +308,7 @@ class ConformationDataset(Dataset[Batch]):
             atom_offsets=offsets,
             labels={name: values[cuts[name]] for name, values in columns.labels.items()},
             blocks=self._layout(numbers, offsets),
+            reference_hamiltonian=reference,
         )
 
 
@@ -323,9 +342,16 @@ class HamiltonianDataset(ConformationDataset):
 
     Args:
         orbital_order: Order of the orbitals in the blocks, whatever that of the source.
+        reference: Approximate Hamiltonian to compute for every conformation, one of
+            :data:`nabladft.labels.guesses.GUESS_METHODS`; batches then have
+            ``reference_hamiltonian``.
+        reference_folder: Where to keep these (:class:`~nabladft.data.references.
+            ReferenceHamiltonians`); None keeps them in memory.
 
     Raises:
         OrbitalOrderError: There is no such order, or the source does not state its own.
+        UnknownNameError: There is no such reference.
+        MissingExtraError: The reference needs PySCF, which is not installed.
     """
 
     _known_fields = ("formation_energy", "energy", "forces", *_MATRICES)
@@ -338,6 +364,8 @@ class HamiltonianDataset(ConformationDataset):
         keys: Sequence[tuple[int, int]] | IntArray | None = None,
         fields: Sequence[str] = ("hamiltonian",),
         orbital_order: str = "ascending",
+        reference: str | None = None,
+        reference_folder: Path | None = None,
         dtype: torch.dtype = torch.float32,
         in_memory: bool = False,
     ) -> None:
@@ -345,6 +373,11 @@ class HamiltonianDataset(ConformationDataset):
         source = _opened(source)
         self.orbital_order = orbital_order_named(orbital_order)
         self.basis_set, self._source_order = _kind_of_matrices(source, fields)
+        self.references = (
+            None
+            if reference is None
+            else ReferenceHamiltonians(reference, self.basis_set, folder=reference_folder)
+        )
         super().__init__(
             source, rows=rows, keys=keys, fields=fields, dtype=dtype, in_memory=in_memory
         )
@@ -379,18 +412,28 @@ class HamiltonianDataset(ConformationDataset):
         return labels, offsets
 
     def _blocks(self, name: str, flat: FlatRecords, triangles: _Triangles) -> tuple[Tensor, Tensor]:
-        # NumPy has no name for some types of torch; values go there by way of float32.
-        direct = self.dtype in {torch.float32, torch.float64}
-        dtype = np.dtype(np.float64 if self.dtype == torch.float64 else np.float32)
-        orders = {"source": self._source_order, "target": str(self.orbital_order)}
+        kind = self._kind_of_blocks(self._source_order)
         if triangles is None:
-            values, offsets = blocks_of_records(flat, name, self.basis_set, dtype=dtype, **orders)
-        else:
-            values, offsets = blocks_of_triangles(
-                triangles, flat, self.basis_set, dtype=dtype, **orders
-            )
-        tensor = torch.from_numpy(values)
-        return tensor if direct else tensor.to(self.dtype), torch.from_numpy(offsets)
+            return self._as_tensors(*blocks_of_records(flat, name, self.basis_set, **kind))
+        return self._as_tensors(*blocks_of_triangles(triangles, flat, self.basis_set, **kind))
+
+    def _reference(self, flat: FlatRecords) -> tuple[Tensor | None, Tensor | None]:
+        if self.references is None:
+            return None, None
+        triangles = [
+            self.references.triangle(flat.atomic_numbers[start:stop], flat.positions[start:stop])
+            for start, stop in pairwise(flat.atom_offsets.tolist())
+        ]
+        kind = self._kind_of_blocks("ascending")
+        return self._as_tensors(*blocks_of_triangles(triangles, flat, self.basis_set, **kind))
+
+    def _kind_of_blocks(self, source: str) -> dict[str, Any]:
+        # NumPy has no name for some types of torch; values go there by way of float32.
+        dtype = np.dtype(np.float64 if self.dtype == torch.float64 else np.float32)
+        return {"source": source, "target": str(self.orbital_order), "dtype": dtype}
+
+    def _as_tensors(self, values: NDArray[Any], offsets: IntArray) -> tuple[Tensor, Tensor]:
+        return torch.from_numpy(values).to(self.dtype), torch.from_numpy(offsets)
 
     def _layout(self, atomic_numbers: Tensor, atom_offsets: Tensor) -> BlockLayout:
         if len(atom_offsets) == 2:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
+from nabladft.data.references import check_reference_method
 from nabladft.models.contract import check_attributes, load_model_module
+from nabladft.models.corrected import CorrectedReference
 from nabladft.training.config import TrainingConfig, read_config_file
 from nabladft.training.options import as_table, read_table
 
@@ -68,13 +70,20 @@ class Recipe:
     def build(self) -> torch.nn.Module:
         """Build the model with initial weights drawn from the seed.
 
+        With ``training.subtract``, what is built is the model of the remainder within a
+        :class:`~nabladft.models.corrected.CorrectedReference`.
+
         Raises:
             ModelError: ``build`` gives no module, or one that states no known ``predicts``.
-            MissingExtraError: It needs a package that is not installed.
+            MissingExtraError: It, or the reference, needs a package that is not installed.
+            ConfigError: A reference shall be subtracted from something else than Hamiltonians.
         """
         torch.manual_seed(self.training.seed)
         module = load_model_module(self.folder).build(self.model)
         check_attributes(module)
+        if self.training.subtract != "none":
+            check_reference_method(self.training.subtract)
+            module = CorrectedReference(module, self.training.subtract)
         return module.to(torch.float64) if self.dtype == torch.float64 else module  # type: ignore[no-any-return]
 
 

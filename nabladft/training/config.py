@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 LossKind = Literal["mse", "mae", "huber", "mse+mae", "rmse+mae"]
 Logger = Literal["tensorboard", "wandb"]
+Subtract = Literal["none", "core", "sap", "minao", "atom", "huckel"]
 Precision = Literal["32-true", "64-true", "bf16-mixed"]
 
 
@@ -181,6 +182,11 @@ class TrainingConfig:
         gradient_clip: Largest norm of the gradient of all parameters; None does not clip.
         augmentation: ``rotations`` turns each conformation of a training batch at random, with its
             forces and matrices, for models that are not equivariant by construction.
+        subtract: What is taken away from Hamiltonians before the network sees them and added to
+            what it predicts: ``none``; the ``core`` Hamiltonian, which needs no other program; or a
+            guess of PySCF, superposed atomic potentials (``sap``) or the Fock matrix of superposed
+            densities (``minao``, ``atom``) or of an extended Hückel matrix (``huckel``). See
+            :mod:`nabladft.data.references`.
         precision: Numbers of the network.
         accelerator: Kind of device; ``auto`` is ``cuda`` where there is one.
         devices: Number of processes on each machine, each with one device.
@@ -208,6 +214,7 @@ class TrainingConfig:
     early_stopping: PositiveInt | None = None
     gradient_clip: Positive | None = None
     augmentation: Literal["none", "rotations"] = "none"
+    subtract: Subtract = "none"
     precision: Precision = "32-true"
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     devices: PositiveInt = 1

@@ -16,6 +16,7 @@ from nabladft.models.contract import PREDICTABLE_MATRICES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
 
     import torch
     from numpy.typing import NDArray
@@ -39,20 +40,28 @@ def open_dataset(
     fields: Iterable[str],
     dtype: torch.dtype,
     in_memory: bool | None = False,
+    reference_folder: Path | None = None,
 ) -> ConformationDataset:
     """Choose the dataset that a model needs by what it predicts.
 
     Args:
-        model: States ``predicts``, and ``orbital_order`` with matrices.
+        model: States ``predicts``, and ``orbital_order`` with matrices; with ``reference_method``
+            it gets reference Hamiltonians.
         source: Where to read.
         keys: Pairs (molecule_id, conformation_id), shape (n, 2); None takes all.
         fields: Labels to load.
         dtype: Of positions and of labels that are not energies.
         in_memory: Whether to read everything now; None does so when it is small.
+        reference_folder: Where to keep reference Hamiltonians; None keeps them in memory.
     """
     kind: Callable[..., ConformationDataset] = EnergyDataset
     if PREDICTABLE_MATRICES & model.predicts:  # type: ignore[operator]
-        kind = partial(HamiltonianDataset, orbital_order=str(model.orbital_order))
+        kind = partial(
+            HamiltonianDataset,
+            orbital_order=str(model.orbital_order),
+            reference=getattr(model, "reference_method", None),
+            reference_folder=reference_folder,
+        )
     build = partial(kind, source, keys=keys, fields=tuple(sorted(fields)), dtype=dtype)
     data = build()
     if in_memory is None:

@@ -173,7 +173,16 @@ def write_predictions(
         basis_set=getattr(module, "basis_set", None),
         details={
             name: record[name]
-            for name in ("identity", "seed", "epochs", "n_parameters", "split", "data")
+            for name in (
+                "identity",
+                "seed",
+                "subtract",
+                "epochs",
+                "n_parameters",
+                "split",
+                "data",
+            )
+            if name in record
         },
     )
     n_predicted, seconds = 0, 0.0

@@ -9,6 +9,7 @@
     learning_curve.png  the same as a picture
     model/              the model's code as it was trained
     checkpoints/        best.ckpt: the weights to predict with; last.ckpt: everything to continue
+    references/         with training.subtract: what is subtracted, computed once; may be deleted
 
 Every file is replaced in one step, so a crash leaves the last complete version.
 """
@@ -89,6 +90,11 @@ class RunFolder:
     def last(self) -> Path:
         """Everything that is needed to continue."""
         return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def references(self) -> Path:
+        """Reference Hamiltonians of the training data, which can be computed again."""
+        return self.path / "references"
 
     def read_record(self) -> dict[str, Any] | None:
         """Read the run record; None when there is no run yet.

@@ -97,8 +97,9 @@ def _check_model(folder: RunFolder, record: dict[str, Any], recipe: Recipe) -> N
             f"nabladft train {folder.model} --config {folder.config}"
         )
         raise RunError(message)
-    there = as_table(read_recipe(recipe.folder, folder.config).model)
-    here = as_table(recipe.model)
+    other = read_recipe(recipe.folder, folder.config)
+    there = {**as_table(other.model), "subtract": other.training.subtract}
+    here = {**as_table(recipe.model), "subtract": recipe.training.subtract}
     differences = [
         f"{name} = {there[name]!r} there and {here[name]!r} here"
         for name in here

@@ -251,6 +251,7 @@ class _Session:
                 fields=objective.fields,
                 dtype=self.recipe.dtype,
                 in_memory=training.in_memory,
+                reference_folder=self.folder.references,
             )
             for part in ("train", "validation")
         )
@@ -271,6 +272,7 @@ class _Session:
             "predicts": sorted(self.model.predicts),  # type: ignore[arg-type]
             "n_parameters": sum(parameter.numel() for parameter in parameters),
             "seed": self.recipe.training.seed,
+            "subtract": self.recipe.training.subtract,
             "data": {"name": self.source.info.name, "hash": self.source.data_hash},
             "split": {
                 "name": self.split.name,
