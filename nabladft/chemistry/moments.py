@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
-from itertools import product
+from itertools import combinations_with_replacement
 from math import pi
 from typing import TYPE_CHECKING, Final
 
@@ -115,22 +115,22 @@ def dipole_integrals(
     places = checked_positions(numbers, positions)
     basis = gaussian_basis(basis_set)
     starts, sizes = basis.first_orbitals(numbers), basis.orbitals_per_atom(numbers)
-    integrals = np.empty((3, sizes.sum(), sizes.sum()))
-    elements = np.unique(numbers).tolist()
-    for first, second in product(elements, elements):
+    overlap = overlap_matrix(numbers, places, basis_set=basis_set)
+    integrals = np.empty((3, *overlap.shape))
+    for first, second in combinations_with_replacement(np.unique(numbers).tolist(), 2):
         above, below = np.flatnonzero(numbers == first), np.flatnonzero(numbers == second)
+        rows = (starts[above][:, None] + np.arange(sizes[above[0]])).ravel()[:, None]
+        columns = (starts[below][:, None] + np.arange(sizes[below[0]])).ravel()
         vectors = (places[above][:, None] - places[below]).reshape(-1, 3)
         blocks = _dipoles_between(basis_set, first, second).about_second(vectors)
-        rows = starts[above][:, None] + np.arange(sizes[above[0]])
-        columns = starts[below][:, None] + np.arange(sizes[below[0]])
-        by_atoms = blocks.reshape(3, len(above), len(below), rows.shape[1], columns.shape[1])
-        integrals[:, rows.ravel()[:, None], columns.ravel()] = by_atoms.swapaxes(2, 3).reshape(
-            3, rows.size, columns.size
-        )
-    # So far about the centre of the second orbital.
-    overlap = overlap_matrix(numbers, places, basis_set=basis_set)
-    integrals += np.repeat(places, sizes, axis=0).T[:, None, :] * overlap
-    integrals = 0.5 * (integrals + integrals.swapaxes(1, 2))  # the last digits may differ
+        by_atoms = blocks.reshape(3, len(above), len(below), *blocks.shape[2:]).swapaxes(2, 3)
+        block = by_atoms.reshape(3, len(rows), len(columns))
+        centres = np.repeat(places[below], sizes[below[0]], axis=0).T
+        block += centres[:, None, :] * overlap[rows, columns]
+        if first == second:
+            block = 0.5 * (block + block.swapaxes(1, 2))  # the last digits may differ
+        integrals[:, rows, columns] = block
+        integrals[:, columns[:, None], rows.T] = block.swapaxes(1, 2)
     return reorder_orbitals(
         integrals, numbers, source="ascending", target=orbital_order, basis_set=basis
     )
