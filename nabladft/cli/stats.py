@@ -120,7 +120,7 @@ def _lines(report: Report) -> Iterator[str]:
     yield f"{'check':<20}{'flagged if':<22}{'flagged':>8}"
     for name, check in report.checks.items():
         limit = _limit(check.threshold, check.side, check.unit)
-        not_done = name in {"gap", "eigenproblem"} and not report.n_eigenproblems
+        not_done = name in {"hamiltonian", "gap", "eigenproblem"} and not report.n_eigenproblems
         count = "-" if not_done else str(report.counts[name])
         yield f"{name:<20}{limit:<22}{count:>8}   {check.meaning}"
     if report.n_eigenproblems:

@@ -26,7 +26,9 @@ FORMAT_VERSION: Final = 1
 PREDICTED_FIELDS: Final[tuple[str, ...]] = ("energy", "forces", "hamiltonian", "overlap")
 
 #: Those of them that are matrices of orbitals: packed lower triangles, NAME_offsets beside them.
-MATRIX_FIELDS: Final[tuple[str, ...]] = tuple(name for name in PREDICTED_FIELDS if FIELDS[name].in_orbitals)
+MATRIX_FIELDS: Final[tuple[str, ...]] = tuple(
+    name for name in PREDICTED_FIELDS if FIELDS[name].in_orbitals
+)
 
 #: Arrays that say which conformation and atom the values belong to.
 STRUCTURE: Final = (

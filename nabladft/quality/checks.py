@@ -83,6 +83,14 @@ CHECKS: Final = _table(
         "energy per atom far from the fit of the composition",
     ),
     Check("short_contact", "closest_contact", "below", 0.7, "1", "atoms closer than any bond"),
+    Check(
+        "hamiltonian",
+        None,
+        "above",
+        None,
+        "",
+        "H looks like another unit, orbital order or basis set than stated",
+    ),
     Check("gap", "gap", "below", 0.05, "hartree", "hardly a closed shell"),
     Check("eigenproblem", None, "above", None, "", "H C = S C ε with recomputed S has no sense"),
     Check(

@@ -24,6 +24,7 @@ from nabladft.quality.distributions import Distribution, MoleculeCounter
 from nabladft.quality.duplicates import DuplicateFinder
 from nabladft.quality.fitting import CompositionFit, fit_composition
 from nabladft.quality.measures import (
+    check_stated_hamiltonian,
     contacts_and_repulsions,
     distance_difference,
     element_counts,
@@ -306,6 +307,10 @@ class _Examination:
     def _diagonalise(self, row: int) -> None:
         record = self._source.read([row], fields=("hamiltonian",))[0]
         self.report.n_eigenproblems += 1
+        try:
+            check_stated_hamiltonian(record)
+        except NablaDFTError as error:
+            self._flag("hamiltonian", row, record.key, None, str(error))
         try:
             gap = gap_of(record)
         except NablaDFTError as error:

@@ -20,6 +20,7 @@ from nabladft.chemistry.electronic import (
     n_electrons,
     orbital_energies_and_coefficients,
 )
+from nabladft.chemistry.hamiltonian_checks import diagnose_hamiltonian
 from nabladft.chemistry.orbitals import orbital_order_named
 from nabladft.chemistry.overlap import overlap_matrix
 from nabladft.chemistry.units import BOHR_IN_ANGSTROM
@@ -100,6 +101,24 @@ def distance_difference(one: Conformation, other: Conformation) -> float:
         return float("inf")
     gaps = (np.abs(first[kind] - second[kind]).max(initial=0.0) for kind in first)
     return float(max(gaps, default=0.0))
+
+
+def check_stated_hamiltonian(record: Conformation) -> None:
+    """Refuse a Hamiltonian that looks like another unit, orbital order or basis set than stated.
+
+    Raises:
+        UnitError: See :func:`nabladft.chemistry.hamiltonian_checks.diagnose_hamiltonian`.
+        OrbitalOrderError: See there.
+        HamiltonianError: See there.
+        OrbitalCountError: See there.
+    """
+    diagnose_hamiltonian(
+        record.require("hamiltonian"),
+        record.atomic_numbers,
+        record.positions,
+        basis_set=basis_set_named(str(record.basis_set)),
+        orbital_order=orbital_order_named(str(record.orbital_order)),
+    )
 
 
 def gap_of(record: Conformation) -> float:

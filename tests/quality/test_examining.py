@@ -100,6 +100,8 @@ def test_a_geometry_that_is_there_twice_is_found(memory_source, records, rng):
             "overlap matrix is singular",
         ),
         ("gap", lambda r: {"hamiltonian": np.zeros_like(r.hamiltonian)}, ""),
+        ("hamiltonian", lambda r: {"hamiltonian": 27.2114 * r.hamiltonian}, "looks like eV"),
+        ("hamiltonian", lambda r: {"orbital_order": "psi4"}, "look like ascending"),
     ],
 )
 def test_a_hamiltonian_that_makes_no_sense_is_found(memory_source, records, check, change, remark):
