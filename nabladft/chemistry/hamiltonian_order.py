@@ -67,6 +67,7 @@ def order_agreements(
     geometries: Sequence[FloatArray],
     *,
     basis_set: BasisSet = DEF2_SVP,
+    orders: Sequence[OrbitalOrder] = ORBITAL_ORDERS,
 ) -> dict[OrbitalOrder, float]:
     """Correlate Hamiltonians with the estimate from the overlap, in each orbital order.
 
@@ -75,6 +76,7 @@ def order_agreements(
         molecules: Atomic numbers of each.
         geometries: Positions of each, shape (n_atoms, 3), bohr.
         basis_set: Basis set of the matrices.
+        orders: Which orders to try.
 
     Returns:
         Pearson's correlation over all elements between orbitals of different atoms, by order; 0
@@ -87,7 +89,7 @@ def order_agreements(
         M. Wolfsberg, L. Helmholz, J. Chem. Phys. 20, 837 (1952).
     """
     agreements: dict[OrbitalOrder, float] = {}
-    for order in ORBITAL_ORDERS:
+    for order in orders:
         values: list[FloatArray] = [np.zeros(0)]
         estimates: list[FloatArray] = [np.zeros(0)]
         for hamiltonian, numbers, positions in zip(

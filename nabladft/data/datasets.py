@@ -23,6 +23,7 @@ from torch.utils.data import Dataset
 
 import nabladft
 from nabladft.chemistry.basis import basis_set_named
+from nabladft.chemistry.hamiltonian_checks import diagnose_hamiltonians
 from nabladft.chemistry.orbitals import orbital_order_named
 from nabladft.data.batch import Batch, concatenate
 from nabladft.data.block_index import blocks_of_records, blocks_of_triangles
@@ -49,6 +50,9 @@ _Triangles = list[NDArray[np.float64]] | None
 
 #: Labels that are matrices of orbitals, and are given as blocks.
 _MATRICES = ("hamiltonian", "overlap")
+
+#: So many Hamiltonians are compared with what the source says of them.
+_LOOKED_AT = 4
 
 #: Each follows from the other and the atoms, so a source needs to hold only one of them.
 _TWIN_ENERGIES = {"formation_energy": "energy", "energy": "formation_energy"}
@@ -349,7 +353,10 @@ class HamiltonianDataset(ConformationDataset):
             ReferenceHamiltonians`); None keeps them in memory.
 
     Raises:
-        OrbitalOrderError: There is no such order, or the source does not state its own.
+        OrbitalOrderError: There is no such order, the source does not state its own, or its first
+            matrices look like another.
+        UnitError: They look like another unit than hartree.
+        HamiltonianError: They look like another basis set or another sequence of the atoms.
         UnknownNameError: There is no such reference.
         MissingExtraError: The reference needs PySCF, which is not installed.
     """
@@ -381,6 +388,8 @@ class HamiltonianDataset(ConformationDataset):
         super().__init__(
             source, rows=rows, keys=keys, fields=fields, dtype=dtype, in_memory=in_memory
         )
+        if "hamiltonian" in fields:
+            self._look_at_hamiltonians()
 
     @cached_property
     def sizes(self) -> IntArray:
@@ -392,6 +401,19 @@ class HamiltonianDataset(ConformationDataset):
             orbitals = basis.orbitals_per_atom(flat.atomic_numbers)
             counts.append(np.add.reduceat(orbitals, flat.atom_offsets[:-1]))
         return np.concatenate(counts) ** 2 if counts else np.zeros(0, dtype=np.int64)
+
+    def _look_at_hamiltonians(self) -> None:
+        """Refuse data whose first matrices are not what the source says they are."""
+        records = self.source.read(self.rows[:_LOOKED_AT], fields=("hamiltonian",))
+        keys = [record.key for record in records]
+        diagnose_hamiltonians(
+            [record.require("hamiltonian") for record in records],
+            [record.atomic_numbers for record in records],
+            [record.positions for record in records],
+            basis_set=basis_set_named(self.basis_set),
+            orbital_order=orbital_order_named(self._source_order),
+            names=[f"{self.source.info.name!r}, conformation {m}/{c}" for m, c in keys],
+        )
 
     def _flat(self, rows: IntArray) -> tuple[FlatRecords, _Triangles]:
         if "hamiltonian" in self.fields and isinstance(self.source, Store):

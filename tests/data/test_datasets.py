@@ -6,10 +6,17 @@ import torch
 from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
+import nabladft
 from nabladft.chemistry.elements import isolated_atoms_energy
 from nabladft.data import Batch, EnergyDataset, HamiltonianDataset
 from nabladft.data.blocks import dense_from_blocks
-from nabladft.errors import InputError, MissingFieldError, OrbitalOrderError, UnknownNameError
+from nabladft.errors import (
+    InputError,
+    MissingFieldError,
+    OrbitalOrderError,
+    UnitError,
+    UnknownNameError,
+)
 from nabladft.storage.store import Store
 from nabladft.storage.writing import append, create_store
 
@@ -261,3 +268,21 @@ def test_stores_give_what_records_give(labelled_records, labelled_source, tmp_pa
         one, other = (data.collate(data.__getitems__(rows)) for data in (found, expected))
         assert_same(one, other)
         assert one.labels["hamiltonian"].dtype == dtype
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda r: {"hamiltonian": 27.2114 * r.hamiltonian}, UnitError, "looks like eV"),
+        (lambda r: {"orbital_order": "psi4"}, OrbitalOrderError, "look like ascending"),
+    ],
+    ids=["eV", "order"],
+)
+def test_data_that_are_not_what_they_say_are_refused_by_name(memory_source, change, error, message):
+    records = nabladft.open("nano").read([0, 100], fields=["hamiltonian"])
+    wrong = memory_source([record.replace(**change(record)) for record in records])
+
+    with pytest.raises(error, match=message) as caught:
+        HamiltonianDataset(wrong)
+
+    assert "'memory', conformation " in caught.value.__notes__[-1]
