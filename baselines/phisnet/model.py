@@ -202,7 +202,7 @@ class PhiSNet(nn.Module):
             features, output = module(features, near)
             total = output if total is None else total + output
         assert total is not None
-        return total
+        return normalised(total)
 
 
 class Pairs(NamedTuple):
@@ -295,7 +295,8 @@ class Interaction(nn.Module):
 
     def forward(self, features: Tensor, near: Neighbourhood) -> Tensor:
         """Update features of shape (n_atoms, components, channels)."""
-        received, sent = self.receiver(features), self.sender(features)
+        entering = normalised(features)
+        received, sent = self.receiver(entering), self.sender(entering)
         sent = sent.index_select(0, near.sender)
         messages = near.sum(self.product(sent, near.harmonics, self.weights(near.radial)))
         update: Tensor = self.message(_padded_sum(messages, received))
@@ -560,6 +561,9 @@ class SelfMix(nn.Module):
             matrix = matrices[:, group.rows]
             mixed = products @ matrix if mixed is None else torch.baddbmm(mixed, products, matrix)
         assert mixed is not None
+        if mixed.requires_grad:
+            # Matrix products of other layouts are taken one channel at a time.
+            mixed.register_hook(torch.Tensor.contiguous)
         return mixed.permute(1, 2, 0)
 
 
