@@ -17,6 +17,7 @@ from nabladft.errors import NablaDFTError, missing_extra
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import ModuleType
 
 #: Verbs in the order of a user's way: look at data, make data, train, score.
 VERBS = (
@@ -33,6 +34,7 @@ VERBS = (
     "train",
     "predict",
     "evaluate",
+    "inspect-h",
     "benchmark",
 )
 
@@ -73,7 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     subparsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for verb in VERBS:
-        importlib.import_module(f"nabladft.cli.{verb}").add_parser(subparsers)
+        _module(verb).add_parser(subparsers)
     return parser
 
 
@@ -86,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     args = build_parser().parse_args(arguments)
     try:
-        return int(importlib.import_module(f"nabladft.cli.{args.verb}").run(args))
+        return int(_module(args.verb).run(args))
     except KeyboardInterrupt:
         _complain("Interrupted. Finished work is kept: run the same command again to continue.")
         return 130
@@ -105,6 +107,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         _complain(f"error: {missing_extra(f'`nabladft {args.verb}`', extra, error)}")
         return 2
+
+
+def _module(verb: str) -> ModuleType:
+    return importlib.import_module(f"nabladft.cli.{verb.replace('-', '_')}")
 
 
 def _describe(error: Exception) -> str:

@@ -155,8 +155,9 @@ class Muon(torch.optim.AdamW):
             state["step"] = torch.zeros(())
             state["momentum"] = torch.zeros_like(parameter)
         state["momentum"].lerp_(gradient, 1.0 - momentum)
-        direction: Tensor = gradient.lerp(state["momentum"], momentum)
-        return direction.reshape(-1, *parameter.shape[-2:])
+        direction = gradient.lerp(state["momentum"], momentum)
+        stacked: Tensor = direction.reshape(-1, *parameter.shape[-2:])
+        return stacked
 
 
 def orthogonalised(matrices: Tensor) -> Tensor:
