@@ -171,7 +171,7 @@ def orthogonalised(matrices: Tensor) -> Tensor:
         singular values below a thousandth of the norm, which come out smaller. Zero stays zero.
     """
     is_tall = matrices.shape[-2] > matrices.shape[-1]
-    x = matrices.mT if is_tall else matrices
+    x: Tensor = matrices.mT if is_tall else matrices
     x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-20)
     a, b, c = _QUINTIC
     for _ in range(_N_ITERATIONS):
