@@ -40,6 +40,8 @@ _PART_TITLES: Final = {
     "test_scaffolds": "scaffolds",
 }
 _NOTHING: Final = "-"
+#: Smaller numbers are written with a power of ten.
+_SMALLEST_PLAIN: Final = 1e-5
 
 
 def decimals_of(value: float) -> int:
@@ -156,7 +158,7 @@ def metric_table(metric: str, rows: Sequence[Row], task: Task) -> Table:
         task: Gives parts and unit.
     """
     unit = UNIT_SYMBOLS[task.units[metric]]
-    arrow = "lower is better" if METRICS[metric].better == "lower" else "higher is better"
+    better = METRICS[metric].better
     title = METRICS[metric].title
     cells, best = [], []
     leaders = {part: _leader(metric, part, rows) for part in task.parts}
@@ -186,7 +188,8 @@ def metric_table(metric: str, rows: Sequence[Row], task: Task) -> Table:
         "parameters",
     )
     return Table(
-        title=f"{title[0].upper()}{title[1:]}{suffix}, {arrow}",
+        title=f"{title[0].upper()}{title[1:]}{suffix}"
+        + ("" if better == "neither" else f", {better} is better"),
         header=header,
         rows=tuple(cells),
         best=tuple(best),
@@ -315,6 +318,8 @@ def results_table(results: Results, task: Task) -> Table:
 
 
 def _leader(metric: str, part: str, rows: Sequence[Row]) -> Row | None:
+    if METRICS[metric].better == "neither":
+        return None
     sign = 1 if METRICS[metric].better == "lower" else -1
     scored = [
         (sign * found.value, k)
@@ -338,11 +343,12 @@ def _cell(found: Estimate | None, metric: str, task: Task, spread: float | None 
         _reported(number, metric, task) for number in (found.value, found.ci_low, found.ci_high)
     )
     assert value is not None
-    decimals = decimals_of(value)
-    text = f"{value:.{decimals}f}"
+    is_tiny = 0 < abs(value) < _SMALLEST_PLAIN
+    digits = ".1e" if is_tiny else f".{decimals_of(value)}f"
+    text = f"{value:{digits}}"
     if spread is not None:
-        text = f"{text} ± {_reported(spread, metric, task):.{decimals}f}"
-    return text if low is None else f"{text} [{low:.{decimals}f}, {high:.{decimals}f}]"
+        text = f"{text} ± {_reported(spread, metric, task):{digits}}"
+    return text if low is None else f"{text} [{low:{digits}}, {high:{digits}}]"
 
 
 def _text(value: float | None) -> str:

@@ -16,14 +16,14 @@ class Metric:
         name: The only name of this metric, in code, files and documentation.
         field: The quantity it scores, a field of predictions files.
         unit: Unit in results files, atomic.
-        better: Which way is better.
+        better: Which way is better; "neither" for what only describes an error.
         title: Short text for table headers and axes.
     """
 
     name: str
     field: str
     unit: str
-    better: Literal["lower", "higher"]
+    better: Literal["lower", "higher", "neither"]
     title: str
 
 
@@ -127,21 +127,21 @@ METRICS: Final = _table(
         "hamiltonian_occupied_share",
         "hamiltonian",
         "1",
-        "lower",
+        "neither",
         "share of the squared error, occupied-occupied",
     ),
     Metric(
         "hamiltonian_occupied_virtual_share",
         "hamiltonian",
         "1",
-        "lower",
+        "neither",
         "share of the squared error, occupied-virtual",
     ),
     Metric(
         "hamiltonian_virtual_share",
         "hamiltonian",
         "1",
-        "higher",
+        "neither",
         "share of the squared error, virtual-virtual",
     ),
     Metric(

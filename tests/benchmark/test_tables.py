@@ -178,6 +178,29 @@ def test_all_metrics_of_a_part_are_rows_of_one_table(rows):
     assert table.best == ((False, False, True), (False, False, True))
 
 
+def test_round_off_is_written_with_a_power_of_ten():
+    table = results_table(results("p", energy_mae=(3.21e-20, 2e-20, 4e-20)), TASK)
+
+    assert table.rows[0][1] == "3.2e-17 [2.0e-17, 4.0e-17]"
+
+
+def test_what_only_describes_an_error_has_no_best():
+    task = task_named("hamiltonian")
+    shares = {"hamiltonian_virtual_share": (0.9, None, None), "gap_mae": (0.1, None, None)}
+    one = Row(
+        name="one",
+        task="hamiltonian",
+        is_learned=True,
+        results={"test_structures": results("test_structures", **shares)},
+    )
+
+    table = comparison_table("test_structures", [one], task)
+
+    assert table.rows[0][0] == "gap MAE [mEh]"
+    assert table.best == ((False, True), (False, False))
+    assert "better" not in metric_table("hamiltonian_virtual_share", [one], task).title
+
+
 def test_every_metric_belongs_to_one_task_and_every_unit_has_a_symbol():
     listed = [metric for task in tasks().values() for metric in task.metrics]
 
