@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import textwrap
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 _COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _GREYS: Final = ("#757575", "#a6a6a6", "#4d4d4d")
 _MARKERS: Final = "osD^vP*"
+#: Axis labels longer than this go on in the next line.
+_LABEL_WIDTH: Final = 23
 
 STYLE: Final[dict[Any, Any]] = {
     "font.size": 9,
@@ -91,8 +94,8 @@ class Scene:
     def label(self, metric: str) -> str:
         """Name a metric with its unit, for an axis."""
         unit = UNIT_SYMBOLS[self.task.units[metric]]
-        title = METRICS[metric].title.replace(" over elements", "\nover elements")
-        return f"{title} [{unit}]" if unit else title
+        title = METRICS[metric].title
+        return textwrap.fill(f"{title} [{unit}]" if unit else title, _LABEL_WIDTH)
 
     def draw_estimates(
         self,

@@ -305,10 +305,13 @@ def results_table(results: Results, task: Task) -> Table:
         found = results.metrics.get(metric)
         if found is None:
             continue
-        value = found if found.value is not None else None
         unit = UNIT_SYMBOLS[task.units[metric]]
         counts = (f"{found.n_conformations:,}", f"{found.n_molecules:,}")
-        cells.append((METRICS[metric].title, _cell(value, metric, task), unit, *counts))
+        text = _cell(found, metric, task)
+        if METRICS[metric].is_rate and found.value is not None:
+            happened = round(found.value * found.n_conformations)
+            text = f"{happened:,} of {found.n_conformations:,}: {text}"
+        cells.append((METRICS[metric].title, text, unit, *counts))
     return Table(
         title=task.title,
         header=("metric", "value [95 % interval]", "unit", "conformations", "molecules"),

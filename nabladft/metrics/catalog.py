@@ -26,6 +26,11 @@ class Metric:
     better: Literal["lower", "higher", "neither"]
     title: str
 
+    @property
+    def is_rate(self) -> bool:
+        """Whether it is a share of conformations, which can be given as a count."""
+        return self.name.endswith("_rate")
+
 
 def _table(*metrics: Metric) -> dict[str, Metric]:
     return {metric.name: metric for metric in metrics}

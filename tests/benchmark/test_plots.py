@@ -67,7 +67,7 @@ def test_axes_have_units_and_errors_are_logarithmic(scenes):
     assert labels(draw_errors(energy)) == {"energy MAE [mEh]", "forces MAE [mEh/Å]"}
     assert labels(draw_errors(hamiltonian)) == {
         "Hamiltonian MAE [mEh]",
-        "occupied orbital energies MAE [mEh]",
+        "occupied orbital\nenergies MAE [mEh]",
     }
     assert labels(draw_error_by_element(hamiltonian)) == {
         "diagonal blocks MAE\nover elements [mEh]"

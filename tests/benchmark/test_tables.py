@@ -178,6 +178,12 @@ def test_all_metrics_of_a_part_are_rows_of_one_table(rows):
     assert table.best == ((False, False, True), (False, False, True))
 
 
+def test_a_rate_is_also_a_count():
+    table = results_table(results("p", scf_worse_rate=(2 / 9, 0.0, 0.5)), task_named("hamiltonian"))
+
+    assert table.rows == (("SCF made worse", "2 of 9: 0.222 [0.000, 0.500]", "", "9", "3"),)
+
+
 def test_round_off_is_written_with_a_power_of_ten():
     table = results_table(results("p", energy_mae=(3.21e-20, 2e-20, 4e-20)), TASK)
 
