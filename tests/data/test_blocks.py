@@ -6,6 +6,7 @@ from nabladft.chemistry.orbitals import reorder_orbitals
 from nabladft.chemistry.packing import pack_lower
 from nabladft.data.blocks import (
     block_layout,
+    blocks_from_dense,
     blocks_from_packed,
     concatenate_layouts,
     dense_from_blocks,
@@ -94,8 +95,23 @@ def test_concatenating_layouts_is_the_layout_of_the_whole():
         [layout_of(one) for one in COMPOSITIONS], [len(one) for one in COMPOSITIONS]
     )
 
-    for name in ("pairs", "shapes", "offsets", "pair_conformation"):
+    for name in ("pairs", "shapes", "offsets", "pair_conformation", "off_diagonal"):
         assert torch.equal(getattr(joined, name), getattr(whole, name)), name
+    for name in ("n_alike", "n_values", "n_atoms", "n_orbitals", "elements"):
+        assert getattr(joined, name) == getattr(whole, name), name
+
+
+def test_pairs_of_one_element_come_first_among_the_off_diagonal_blocks():
+    layout = layout_of((8, 1, 1), (1, 1))
+
+    rows, columns = layout.pairs[:, layout.off_diagonal]
+    assert list(zip(rows.tolist(), columns.tolist(), strict=True)) == [
+        (2, 1),
+        (4, 3),
+        (1, 0),
+        (2, 0),
+    ]
+    assert layout.n_alike == 2
 
 
 def test_weighted_mean_over_values_is_the_mean_over_matrix_elements(rng):
@@ -133,6 +149,13 @@ def test_gradients_flow_through_the_dense_matrix():
 
     # Each off-diagonal value occurs twice; diagonal blocks are written over by their transposes.
     assert values.grad[~diagonal_mask(layout)].eq(2).all()
+
+
+def test_dense_matrices_of_another_size_are_refused():
+    layout = layout_of((1, 1), (8,))
+
+    with pytest.raises(OrbitalCountError, match=r"of \[10, 14\] orbitals, got .*\(14, 14\)"):
+        blocks_from_dense([torch.zeros(14, 14), torch.zeros(10, 10)], layout)
 
 
 def test_wrong_size_names_both_counts():

@@ -72,8 +72,7 @@ class BlockExpansion(nn.Module):
 
     element_of: Tensor
     _start_of_type: Tensor
-    _place_of_type: Tensor
-    _mirrored_of_type: Tensor
+    _places: Tensor
 
     @property
     def n_slot_orbitals(self) -> int:
@@ -152,18 +151,39 @@ class BlockExpansion(nn.Module):
         Raises:
             InputError: The blocks are of another basis set or orbital order.
         """
+        starts = self.starts(layout, element)
+        return (
+            self.values_from(starts, layout),
+            self.values_from(starts + self.mirrored, layout),
+        )
+
+    def starts(self, layout: BlockLayout, element: Tensor) -> Tensor:
+        """Find where the places of each block begin in the table, shape (n_pairs,), int64.
+
+        Those of its mirror image begin :attr:`mirrored` later.
+
+        Raises:
+            InputError: The blocks are of another basis set or orbital order.
+        """
         if layout.basis_set != self.basis_set or layout.orbital_order != "ascending":
             message = (
                 f"This model predicts {self.basis_set} in the order 'ascending', but the batch is "
                 f"{layout.basis_set} in the order {layout.orbital_order!r}."
             )
             raise InputError(message)
-        n_elements = len(self.elements)
-        types = element[layout.pairs[0]] * n_elements + element[layout.pairs[1]]
-        start = self._start_of_type.index_select(0, types).index_select(0, layout.value_pair)
-        index = start + layout.value_number
-        place = self._place_of_type.index_select(0, index)
-        return place, self._mirrored_of_type.index_select(0, index)
+        row, column = element[layout.pairs[0]], element[layout.pairs[1]]
+        return self._start_of_type[row * len(self.elements) + column]
+
+    @property
+    def mirrored(self) -> int:
+        """Distance of a mirrored block from the block in the table of places."""
+        return len(self._places) // 2
+
+    def values_from(self, starts: Tensor, layout: BlockLayout) -> Tensor:
+        """Read the place of every value, (n_values,), from the table, given :meth:`starts`."""
+        index = (starts - layout.offsets[:-1]).index_select(0, layout.value_pair)
+        index += torch.arange(layout.n_values, device=index.device)
+        return self._places.index_select(0, index)
 
     def places(self, row: int, column: int) -> Tensor:
         """Find the block of two elements in a padded block.
@@ -179,7 +199,7 @@ class BlockExpansion(nn.Module):
         basis = basis_set_named(self.basis_set)
         height, width = (sum(2 * l + 1 for l in basis.shells_of(z)) for z in (row, column))
         start = int(self._start_of_type[kinds[0] * len(self.elements) + kinds[1]])
-        return self._place_of_type[start : start + height * width].view(height, width)
+        return self._places[start : start + height * width].view(height, width)
 
     def _matrix(self, l1: int, l2: int, like: Tensor) -> Tensor:
         degrees = range(abs(l1 - l2), l1 + l2 + 1)
@@ -222,12 +242,12 @@ class BlockExpansion(nn.Module):
                 for l1, i1, m1 in slot_orbitals
             ]
         )
-        # The place of every value of the block of every pair of elements, one after the other.
+        # The place of every value of the block of every pair of elements, one after the other, and
+        # then those of all their mirror images.
         types = [(row, column) for row in slots_of_element for column in slots_of_element]
         places = [place_table[row[:, None], column].flatten() for row, column in types]
         mirrored = [place_table[column, row[:, None]].flatten() for row, column in types]
         starts_of_type = torch.tensor([0, *map(len, places)]).cumsum(0)[:-1]
         self.register_buffer("element_of", element_of, persistent=False)
         self.register_buffer("_start_of_type", starts_of_type, persistent=False)
-        self.register_buffer("_place_of_type", torch.cat(places), persistent=False)
-        self.register_buffer("_mirrored_of_type", torch.cat(mirrored), persistent=False)
+        self.register_buffer("_places", torch.cat(places + mirrored), persistent=False)

@@ -141,18 +141,18 @@ class PairGraph:
         number = torch.arange(len(listed), device=rows.device) + batch.n_atoms
         forward = layout.pairs[0].index_copy(0, blocks, number[:n_blocks])
         reverse = forward.index_copy(0, blocks[:n_twice], number[n_blocks:])
-        turned = torch.zeros_like(forward, dtype=torch.bool).index_copy(0, blocks, is_turned)
-        is_twice = reverse != forward
-        place, mirrored = expansion.value_index(layout, self.elements)
-        pair, size = layout.value_pair, self.n_padded[1]
-        turned, is_twice = turned.index_select(0, pair), is_twice.index_select(0, pair)
-        forward, reverse = forward.index_select(0, pair), reverse.index_select(0, pair)
-        self._here = forward * size + torch.where(turned, mirrored, place)
+        turned = torch.zeros_like(forward).index_copy(0, blocks, is_turned.long())
         # The mirror image of a value: in the same block of an atom, or in the reversed pair, or,
         # where the reverse is not listed, the value itself.
-        there = reverse * size + torch.where(turned, place, mirrored)
-        is_single = (forward >= batch.n_atoms) & ~is_twice
-        self._there = torch.where(is_single, self._here, there)
+        is_mirrored = (reverse != forward) | (forward < batch.n_atoms)
+        starts, mirrored = expansion.starts(layout, self.elements), expansion.mirrored
+        here = starts + turned * mirrored
+        there = starts + (turned ^ is_mirrored.long()) * mirrored
+        pair, size = layout.value_pair, self.n_padded[1]
+        self._here = expansion.values_from(here, layout)
+        self._here += (forward * size).index_select(0, pair)
+        self._there = expansion.values_from(there, layout)
+        self._there += (reverse * size).index_select(0, pair)
 
     def assemble(self, atoms: Sequence[Tensor], pairs: Sequence[Tensor]) -> Tensor:
         """Turn coefficients of representations into values of blocks, making them symmetric.
@@ -176,7 +176,9 @@ class PairGraph:
     def gather(self, padded: Tensor) -> Tensor:
         """Read the values of all blocks out of padded ones, making them symmetric."""
         flat = padded.flatten()
-        return 0.5 * (flat.index_select(0, self._here) + flat.index_select(0, self._there))
+        values = flat.index_select(0, self._here)
+        # In place: on the CPU, new memory for every step would cost as much as the step.
+        return values.add_(flat.index_select(0, self._there)).mul_(0.5)
 
     def scatter(self, values: Tensor) -> Tensor:
         """Put values into padded blocks, the inverse of :meth:`gather`."""
