@@ -195,6 +195,17 @@ def test_provenance_is_in_the_results(score, source, split, tmp_path):
     assert (results.n_conformations, results.n_molecules) == (9, 3)
 
 
+@pytest.mark.parametrize(
+    ("stated", "found"), [(0.25, 0.25), (None, None), ("fast", None), (-1.0, None), (True, None)]
+)
+def test_the_time_of_a_prediction_is_taken_from_the_file_if_it_makes_sense(
+    score, source, split, stated, found
+):
+    info = info_for(source, split, PART, details={"prediction_seconds": stated})
+
+    assert score(info=info, fields=("energy",)).prediction_seconds == found
+
+
 def test_results_survive_the_file_and_carry_units(score, tmp_path):
     results = score()
 

@@ -39,6 +39,19 @@ def test_orbitals_are_counted_per_atom():
     assert DEF2_SVP.orbitals_per_atom(np.array([8, 1, 1])).tolist() == [14, 5, 5]
 
 
+def test_every_orbital_has_the_degree_of_its_shell():
+    assert DEF2_SVP.degrees(np.array([1, 8])).tolist() == [
+        0,
+        0,
+        1,
+        1,
+        1,
+        *[0] * 3,
+        *[1] * 6,
+        *[2] * 5,
+    ]
+
+
 def test_names_are_found_in_any_case():
     assert basis_set_named("def2-SVP") is DEF2_SVP
 

@@ -165,6 +165,7 @@ def test_bad_arguments_are_one_message(run, files, tmp_path):
     for extra, message in (
         (["--part", "test_scafolds"], "predicts part 'test_structures', not 'test_scafolds'"),
         (["--seed", "-1"], "--seed must not be negative"),
+        (["--scf", "-1"], "--scf must not be negative"),
         (["--out", "/proc/none/results.json"], "error: "),
     ):
         code, _, err = run(*extra)

@@ -80,6 +80,7 @@ def test_a_predictions_file_says_where_it_comes_from(run_folder, source, split, 
     assert (predictions.info.model, predictions.info.part) == ("tiny", "test_structures")
     assert predictions.info.split_hash == split.sha256
     assert predictions.info.data_hash == source.data_hash
+    assert predictions.info.details["prediction_seconds"] > 0
     assert read.values["forces"].shape == (sum(r.n_atoms for r in source[21:]), 3)
 
 
