@@ -122,15 +122,16 @@ class OrbitalLossConfig:
 
     Attributes:
         energy_weight: Factor of the mean absolute error of orbital energies, in hartree.
-        alignment_weight: Factor of the mean absolute error between reference orbitals, in hartree.
-        n_virtual: Besides the occupied orbitals, so many of the lowest virtual ones count.
+        n_virtual: Besides the energies of occupied orbitals, so many of the lowest virtual ones
+            count.
+        alignment_weight: Factor of the error between reference orbitals, which has no unit.
         validation_weight: Factor of the mean absolute error of occupied orbital energies in the
             validation score.
     """
 
     energy_weight: NotNegative = 0.0
-    alignment_weight: NotNegative = 0.0
     n_virtual: NotNegativeInt = 4
+    alignment_weight: NotNegative = 0.0
     validation_weight: NotNegative = 1.0
 
 

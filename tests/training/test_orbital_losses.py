@@ -70,16 +70,39 @@ def test_the_label_itself_has_no_loss(batch, config):
     assert float(loss) == pytest.approx(0.0, abs=1e-12)
 
 
-@pytest.mark.parametrize("config", [ENERGY, ALIGNMENT], ids=["energy", "alignment"])
-def test_orbitals_that_only_move_cost_what_they_move(batch, config, rng):
-    # Small steps, so that no two orbitals change places.
-    shifts = [torch.tensor(1e-5 * rng.normal(size=n)) for n in batch.blocks.n_orbitals]
+def distances(energies, n_occupied):
+    """From the middle of the gap, none below 0.1 hartree."""
+    middle = energies[n_occupied - 1 : n_occupied + 1].mean()
+    return np.maximum(abs(energies - middle), 0.1)
 
-    loss = OrbitalObjective(config).loss(shifted(batch, shifts), batch)
 
-    ends = (electrons_of(batch) // 2 + config.n_virtual).tolist()
+def small_shifts(batch, rng):
+    """So small that no two orbitals change places."""
+    return [torch.tensor(1e-5 * rng.normal(size=n)) for n in batch.blocks.n_orbitals]
+
+
+def test_energies_of_orbitals_that_only_move_cost_what_the_lowest_move(batch, rng):
+    shifts = small_shifts(batch, rng)
+
+    loss = OrbitalObjective(ENERGY).loss(shifted(batch, shifts), batch)
+
+    ends = (electrons_of(batch) // 2 + ENERGY.n_virtual).tolist()
     counted = torch.cat([shift[:end] for shift, end in zip(shifts, ends, strict=True)])
     assert float(loss) == pytest.approx(float(counted.abs().mean()), rel=1e-4)
+
+
+def test_orbitals_that_only_move_are_misaligned_by_how_near_to_the_gap_they_are(batch, rng):
+    shifts = small_shifts(batch, rng)
+
+    loss = OrbitalObjective(ALIGNMENT).loss(shifted(batch, shifts), batch)
+
+    expected = [
+        abs(shift.numpy()) / distances(energies, n)
+        for shift, (energies, _, _, n) in zip(
+            shifts, solved(batch, batch.labels["hamiltonian"]), strict=True
+        )
+    ]
+    assert float(loss) == pytest.approx(np.concatenate(expected).mean(), rel=1e-4)
 
 
 def test_reported_errors_are_those_that_numpy_finds(batch):
@@ -99,29 +122,44 @@ def test_reported_errors_are_those_that_numpy_finds(batch):
     np.testing.assert_allclose(found, expected, rtol=1e-8)
 
 
-def test_alignment_is_the_error_between_reference_orbitals(batch):
+def test_alignment_is_the_scaled_error_between_reference_orbitals(batch):
     values = perturbed(batch, 1e-3)
 
     loss = OrbitalObjective(ALIGNMENT).loss(values, batch)
 
-    diagonal, others = [], []
+    norms = []
     for (e, C, _, n), h in zip(
         solved(batch, batch.labels["hamiltonian"]),
         dense_from_blocks(values, batch.blocks),
         strict=True,
     ):
-        end = n + ALIGNMENT.n_virtual
-        errors = (C.T @ h.numpy() @ C - np.diag(e))[:end, :end]
-        diagonal.extend(abs(np.diag(errors)))
-        others.extend(abs(errors[~np.eye(end, dtype=bool)]))
-    assert float(loss) == pytest.approx(np.mean(diagonal) + np.mean(others), rel=1e-7)
+        d = distances(e, n)
+        scaled = (C.T @ h.numpy() @ C - np.diag(e)) / np.sqrt(np.outer(d, d))
+        norms.extend(np.linalg.norm(scaled, axis=1))
+    assert float(loss) == pytest.approx(np.mean(norms), rel=1e-7)
 
 
 def test_alignment_of_two_orbitals_by_hand():
-    errors = torch.tensor([[[0.3, -0.1, 9.0], [-0.1, -0.5, 9.0], [9.0, 9.0, 9.0]]])
-    window = torch.tensor([[True, True, False]])
+    # The middle of the gap is 0; the third orbital is padding. Scaled, the errors are 0.3 / 0.5 and
+    # -0.1 / sqrt(0.5 * 2.0), and -0.1 again and -0.4 / 2.0.
+    errors = torch.tensor([[[0.3, -0.1, 0.0], [-0.1, -0.4, 0.0], [0.0, 0.0, 0.0]]])
+    energies = torch.tensor([[-0.5, 2.0, 0.0]])
+    is_orbital = torch.tensor([[True, True, False]])
 
-    assert float(alignment_loss(errors, window)) == pytest.approx(0.4 + 0.1)
+    loss = alignment_loss(errors, energies, is_orbital, torch.tensor([0.0]))
+
+    assert float(loss) == pytest.approx((np.hypot(0.6, 0.1) + np.hypot(0.1, 0.2)) / 2)
+
+
+def test_alignment_below_one_leaves_the_number_of_orbitals_below_the_gap(rng):
+    energies = np.array([-2.0, -1.0, 1.0, 1.5, 3.0])
+    d = abs(energies)
+    noise = rng.normal(size=(5, 5))
+    scaled = 0.99 * (noise + noise.T) / np.linalg.norm(noise + noise.T, ord=2)
+
+    moved = np.linalg.eigvalsh(np.diag(energies) + scaled * np.sqrt(np.outer(d, d)))
+
+    assert (moved < 0).sum() == 2
 
 
 @pytest.mark.parametrize("config", [ENERGY, ALIGNMENT], ids=["energy", "alignment"])
