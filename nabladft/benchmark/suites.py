@@ -2,7 +2,7 @@
 
 Example:
     >>> [run.baseline for run in suite_named("nano").runs if run.task == "hamiltonian"]
-    ['initial_guess', 'qhnet']
+    ['initial_guess', 'schnorb', 'phisnet', 'qhnet', 'so2net']
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ class SuiteRun:
         config: Configuration file in the folder.
         overrides: ``"training.max_epochs=3"`` and the like, put over the file.
         minutes: Expected time, for the time left.
+        label: Name in tables, where a baseline runs twice; that of the folder by default.
     """
 
     baseline: str
@@ -42,11 +43,12 @@ class SuiteRun:
     config: str = "config.toml"
     overrides: tuple[str, ...] = ()
     minutes: float = 1.0
+    label: str = ""
 
     @property
     def name(self) -> str:
         """Name in tables and of the run folder; of ``.`` that of the folder itself."""
-        return Path(self.baseline).resolve().name
+        return self.label or Path(self.baseline).resolve().name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +124,9 @@ def suite_named(name: str) -> Suite:
     if name not in content:
         raise UnknownNameError("benchmark", name, content)
     table = content[name]
-    runs = tuple(SuiteRun(**run) for run in table.pop("runs"))
+    runs = tuple(
+        SuiteRun(**(run | {"overrides": tuple(run.get("overrides", ()))}))
+        for run in table.pop("runs")
+    )
     seeds = tuple(table.pop("seeds", ()))
     return Suite(name=name, runs=runs, seeds=seeds, **table)

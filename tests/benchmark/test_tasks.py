@@ -9,6 +9,15 @@ from nabladft.resources import baseline_folders
 from nabladft.splits import TEST_PARTS
 
 
+def test_a_baseline_may_run_twice_under_two_names():
+    runs = (SuiteRun(baseline="schnorb"), SuiteRun(baseline="schnorb", label="schnorb-overlap"))
+
+    suite = Suite(name="two", data="nano", split="nano", runs=runs)
+
+    assert [run.name for run in suite.runs] == ["schnorb", "schnorb-overlap"]
+    assert [run.name for run in suite.only(["schnorb-overlap"]).runs] == ["schnorb-overlap"]
+
+
 def test_tasks_are_found_by_what_is_predicted():
     assert [task.name for task in tasks_of({"energy"})] == ["energy"]
     assert [task.name for task in tasks_of({"energy", "forces"})] == ["energy"]
@@ -50,7 +59,7 @@ def test_unknown_names_get_a_suggestion():
 
 
 def test_the_suites_name_baselines_that_exist():
-    assert {run.name for run in suite_named("nano").runs} <= set(baseline_folders())
+    assert {run.baseline for run in suite_named("nano").runs} <= set(baseline_folders())
 
 
 def test_a_suite_can_be_narrowed_in_its_own_order_and_extended_by_folders(tmp_path):
