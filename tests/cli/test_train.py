@@ -117,10 +117,23 @@ def test_a_model_from_outside_is_trained_and_predicts(world, capsys):
     assert (ids, unit) == ([7], "hartree")
 
 
+def test_a_run_starts_from_the_weights_of_another(world, capsys):
+    main([*TRAIN, "--quiet"])
+    changed = ("--set", "training.max_epochs=1", "--set", "training.loss.formation_energy.kind=mae")
+
+    code = main([*TRAIN, "--quiet", "--start-from", "runs/my_model-data", *changed])
+
+    record = json.loads((world / "runs" / "my_model-data-tuned" / "run.json").read_text())
+    assert code == 0
+    assert record["start"]["run"] == "my_model-data"
+    assert record["epochs"] == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("train", "pain", "--data", "data"), "Did you mean 'painn'"),
+        ((*TRAIN, "--start-from", "nowhere"), "nowhere is no run folder to start from"),
         (("train", "my_model", "--data", "nowhere"), "nowhere"),
         (("train", "my_model", "--data", "data"), "nabladft split make"),
         ((*TRAIN, "--set", "training.max_epoch=3"), "Did you mean 'max_epochs'"),

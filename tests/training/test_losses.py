@@ -75,19 +75,27 @@ def test_errors_are_means_per_conformation_and_per_component():
     assert metrics["score"] == pytest.approx(2.0 + 3.0 * 6.3 / 63)
 
 
-def test_hamiltonian_errors_are_those_of_the_full_matrices(rng):
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("mse", lambda e: np.mean(e**2)),
+        ("mse+mae", lambda e: np.mean(e**2) + np.mean(abs(e))),
+        ("rmse+mae", lambda e: np.sqrt(np.mean(e**2)) + np.mean(abs(e))),
+    ],
+)
+def test_hamiltonian_errors_are_those_of_the_full_matrices(kind, expected, rng):
     batch = batch_of(MOLECULES[:3], dtype=torch.float64)
     layout = block_layout(batch.atomic_numbers, batch.atom_offsets, "def2-svp", "ascending")
     batch = type(batch)(**{**vars(batch), "blocks": layout})
     batch.labels["hamiltonian"] = torch.zeros(layout.n_values, dtype=torch.float64)
     values = symmetrise_diagonal(torch.tensor(rng.normal(size=layout.n_values)), layout)
-    objective = Objective({"hamiltonian": TargetConfig(kind="mse")})
+    objective = Objective({"hamiltonian": TargetConfig(kind=kind)})
 
     loss = objective.loss({"hamiltonian": values}, batch)
     metrics = objective.summarise(objective.absolute_errors({"hamiltonian": values}, batch))
 
     dense = np.concatenate([matrix.numpy().ravel() for matrix in dense_from_blocks(values, layout)])
-    assert float(loss) == pytest.approx(np.mean(dense**2), rel=1e-12)
+    assert float(loss) == pytest.approx(expected(dense), rel=1e-12)
     assert metrics["hamiltonian_mae"] == pytest.approx(np.mean(abs(dense)), rel=1e-12)
 
 
