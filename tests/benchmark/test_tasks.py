@@ -94,4 +94,4 @@ def test_suites_refuse_two_runs_of_one_name_and_unknown_tasks():
 def test_overrides_are_put_over_every_run():
     suite = suite_named("nano").with_overrides("training.seed=3")
 
-    assert {run.overrides for run in suite.runs} == {("training.seed=3",)}
+    assert {run.overrides[-1] for run in suite.runs} == {"training.seed=3"}
