@@ -129,8 +129,8 @@ class PhiSNet(nn.Module):
         expansion = self.readout.expansion
         sizes = (config.channels, config.n_radial)
         nodes = orbital_irreps(config.lmax)
-        # Features of blocks have both parities where a block has them: sigma and pi bonds of an
-        # s and a p orbital are odd vectors, the bond of two p orbitals has an even one.
+        # Features of blocks have both parities where a block has them: an s and a p orbital couple
+        # to an odd vector, two p orbitals to an even one.
         low = [irrep for irrep in expansion.irreps if irrep.l <= config.lmax]
         blocks = tuple(sorted({*nodes, *low}))
         self.radial = ExponentialBernstein(config.n_radial, config.cutoff)
@@ -548,7 +548,7 @@ class SelfMix(nn.Module):
         """Mix features of shape (n, components, channels)."""
         table, path = _mixing_table(*self._key, self.weights.dtype, self.weights.device)
         matrices = self.weights.T.index_select(1, path.flatten()) * table.flatten()
-        matrices = matrices.unflatten(1, table.shape)
+        matrices = matrices.view(-1, *table.shape)
         # One of the two factors is divided by the size of the feature, so that products of products
         # neither grow nor vanish; the size times that factor is the feature itself.
         size = torch.sqrt((features**2).mean(dim=(1, 2), keepdim=True) + _SMALL)
