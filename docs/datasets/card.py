@@ -1,8 +1,8 @@
-"""Write the numbers and the figure of the data card of `nano` from the store itself.
+"""Write the numbers and the figure of the data card of an embedded data set from the store itself.
 
-Run it from the root of the repository after the data set was made again:
+Run it from the root of the repository after a data set was made again:
 
-    python docs/datasets/nano_card.py
+    python docs/datasets/card.py nano
 
 It replaces what is between the markers in ``docs/datasets/nano.md``, draws
 ``docs/images/nano.png``, and writes the card that travels with the data,
@@ -12,6 +12,7 @@ It replaces what is between the markers in ``docs/datasets/nano.md``, draws
 from __future__ import annotations
 
 import re
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,34 +33,33 @@ if TYPE_CHECKING:
     from nabladft.storage.source import ConformationSource
 
 ROOT = Path(__file__).resolve().parents[2]
-CARD = ROOT / "docs" / "datasets" / "nano.md"
-FIGURE = ROOT / "docs" / "images" / "nano.png"
-STORE = ROOT / "nabladft" / "datasets" / "nano"
 _NUMBERS = re.compile(r"(<!-- numbers -->\n).*(<!-- end of numbers -->)", re.DOTALL)
 
 
-def main() -> None:
-    """Write card, figure and the README of the store."""
-    source = nabladft.open(STORE)
+def main(name: str) -> None:
+    """Write card, figure and the README of the store of a data set."""
+    store = ROOT / "nabladft" / "datasets" / name
+    card = ROOT / "docs" / "datasets" / f"{name}.md"
+    source = nabladft.open(store)
     records = list(source)
-    text = CARD.read_text(encoding="utf-8")
-    text = _NUMBERS.sub(lambda match: match[1] + numbers(source, records) + match[2], text)
-    CARD.write_text(text, encoding="utf-8")
-    draw(records)
+    text = card.read_text(encoding="utf-8")
+    text = _NUMBERS.sub(lambda match: match[1] + numbers(source, records, store) + match[2], text)
+    card.write_text(text, encoding="utf-8")
+    draw(records, ROOT / "docs" / "images" / f"{name}.png")
     # The store is also read where the rest of the repository is not.
     alone = re.sub(r"^!\[.*\n+", "", text, flags=re.MULTILINE)
     alone = re.sub(r"\[([^\]]+)\]\((?!https?:)[^)]+\)", r"\1", alone)
-    (STORE / "README.md").write_text(alone, encoding="utf-8")
+    (store / "README.md").write_text(alone, encoding="utf-8")
 
 
-def numbers(source: ConformationSource, records: Sequence[Conformation]) -> str:
+def numbers(source: ConformationSource, records: Sequence[Conformation], store: Path) -> str:
     """Return the tables of the card, as Markdown."""
     smiles = source.smiles()
     scaffolds = Counter(scaffold_of(text) for text in smiles.values())
     n_acyclic = scaffolds.pop("", 0)
     n_shared = sum(n > 1 for n in scaffolds.values())
     per_molecule = Counter(record.molecule_id for record in records)
-    n_bytes = sum(path.stat().st_size for path in STORE.iterdir() if path.name != "README.md")
+    n_bytes = sum(path.stat().st_size for path in store.iterdir() if path.name != "README.md")
     level = source.info.details["level_of_theory"]
     lines = [
         "| | |",
@@ -139,8 +139,8 @@ def relative_energies(records: Sequence[Conformation]) -> np.ndarray:
     return convert(above, source="hartree", target="kcal/mol")
 
 
-def draw(records: Sequence[Conformation]) -> None:
-    """Draw the distributions into :data:`FIGURE`."""
+def draw(records: Sequence[Conformation], path: Path) -> None:
+    """Draw the distributions into a PNG file."""
     mpl.use("Agg")
     from matplotlib import pyplot as plt  # noqa: PLC0415 - after the choice of the backend
 
@@ -183,8 +183,8 @@ def draw(records: Sequence[Conformation]) -> None:
         unit, values = series[name]
         axis.hist(values, bins=30, color=colour)
         axis.set(xlabel=f"{name}, {unit}", ylabel="conformations")
-    FIGURE.parent.mkdir(exist_ok=True)
-    figure.savefig(FIGURE, dpi=130)
+    path.parent.mkdir(exist_ok=True)
+    figure.savefig(path, dpi=130)
 
 
 def _overlaid(axis: object, groups: dict[str, np.ndarray]) -> None:
@@ -216,4 +216,4 @@ def _range(values: Sequence[int]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])
