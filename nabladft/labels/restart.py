@@ -6,7 +6,7 @@ standard guess; started from a bad one it needs more, or goes astray. So a resta
 1. *Before any Fock matrix is built*, for nothing: no orbital that the Hamiltonian fills may lie
    outside the space of the minimal valence basis ("minao") by more than half. Occupied orbitals of
    real molecules do so by 0.05 at most, even where the Hamiltonian is that of a crude guess; an
-   intruder, an empty orbital that errors of H pulled down among the filled ones, does by 0.98 or
+   intruder, an empty orbital that errors of H pulled down among the filled ones, does by 0.94 or
    more. With an intruder, a restart needs as many cycles as the guess or more.
 2. *After the first Fock matrix*: the orbital gradient is at most :data:`LARGEST_GRADIENT` times the
    root of the number of electrons. Above it, the orbitals are worse than those of the guess after
@@ -14,10 +14,13 @@ standard guess; started from a bad one it needs more, or goes astray. So a resta
 3. *Later*: the field converges within ``give_up_after`` cycles.
 
 Whatever fails, the field starts from the guess instead, and every cycle spent before is counted. So
-a guarded start costs at most the guess plus nothing, one or ``give_up_after`` cycles. Building the
-guess's Fock matrix as well, to compare the two, would cost one cycle where the prediction is good,
-and compares badly: a guess is no density of orbitals, its commutator is 5 times too large and its
-energy may be below the converged one.
+a guarded start costs at most the guess plus nothing, one or ``give_up_after`` cycles. In 78 starts
+with errors of H from 0 to 80 millihartree (``benchmarks/restart_guard.py``) it cost one cycle more
+than the guess in 8, and never two; unguarded, up to 5 more in the mean of six molecules.
+
+Building the guess's Fock matrix as well, to compare the two, would cost one cycle where the
+prediction is good, and compares badly: a guess is no density of orbitals, its commutator is 5 times
+too large and its energy may be below the converged one.
 
 A cycle is one Fock matrix; the first one, of the starting density, counts. PySCF's own number of
 iterations is one less.
