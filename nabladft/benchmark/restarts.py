@@ -8,19 +8,13 @@ repeating the others.
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from nabladft.benchmark.matrix_scores import matrix_of
-from nabladft.chemistry.electronic import (
-    density_matrix,
-    n_electrons,
-    orbital_energies_and_coefficients,
-)
-from nabladft.chemistry.overlap import overlap_matrix
 from nabladft.errors import InputError, NablaDFTError
-from nabladft.labels.restart import compare_starts, energy_of_density
+from nabladft.labels.restart import compare_starts
 from nabladft.metrics import (
     Terms,
     density_energy_error,
@@ -81,15 +75,12 @@ def restart_terms(
         message = f"The number of fields must not be negative, got {limit}."
         raise InputError(message)
     chosen = chosen_by_hash(keys, limit)
-    comparisons: list[StartComparison] = []
-    differences: list[float] = []
+    comparisons = []
     for done, row in enumerate(chosen, start=1):
-        comparison, energy = _compare(predictions, source, keys[row : row + 1], orbitals)
-        comparisons.append(comparison)
-        differences.append(energy - comparison.energy)
+        comparisons.append(_compare(predictions, source, keys[row : row + 1], orbitals))
         if progress is not None:
             progress(done)
-    found = _terms(comparisons, differences)
+    found = _terms(comparisons)
     return {name: _spread(terms, chosen, len(keys)) for name, terms in found.items()}
 
 
@@ -110,29 +101,28 @@ def chosen_by_hash(keys: IntArray, limit: int) -> IntArray:
 
 def _compare(
     predictions: Predictions, source: ConformationSource, key: IntArray, orbitals: Orbitals
-) -> tuple[StartComparison, float]:
-    """Give the comparison of one conformation, and the energy of its predicted density."""
+) -> StartComparison:
     predicted = predictions.read(key, fields=["hamiltonian"])
     reference = source.read_flat(source.rows_of(key), fields=())
-    numbers, positions = reference.atomic_numbers, reference.positions
+    numbers = reference.atomic_numbers
     hamiltonian = matrix_of(predicted, 0, numbers, orbitals, name="hamiltonian")
-    order = orbitals.reference_order
-    geometry: tuple[NDArray[Any], FloatArray] = (numbers, positions)
-    overlap = overlap_matrix(*geometry, basis_set=orbitals.basis_set, orbital_order=order)
-    _, coefficients = orbital_energies_and_coefficients(hamiltonian, overlap)
-    density = density_matrix(coefficients, n_electrons(numbers))
     try:
-        comparison = compare_starts(*geometry, hamiltonian, orbital_order=order, settings=_SETTINGS)
-        energy = energy_of_density(*geometry, density, orbital_order=order, settings=_SETTINGS)
+        return compare_starts(
+            numbers,
+            reference.positions,
+            hamiltonian,
+            orbital_order=orbitals.reference_order,
+            settings=_SETTINGS,
+        )
     except NablaDFTError as error:
         error.add_note(f"(conformation {key[0, 0]}/{key[0, 1]})")
         raise
-    return comparison, energy
 
 
-def _terms(comparisons: list[StartComparison], differences: list[float]) -> dict[str, Terms]:
+def _terms(comparisons: list[StartComparison]) -> dict[str, Terms]:
     guess_cycles = [one.guess_cycles for one in comparisons]
     guess_seconds = [one.guess_seconds for one in comparisons]
+    differences = [one.density_energy - one.energy for one in comparisons]
     found = {"density_energy_error": density_energy_error(differences)}
     for prefix, cycles, seconds in (
         (
