@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from nabladft.models.layers.spherical import Irrep, clebsch_gordan, cut, slices
+from nabladft.models.layers.spherical import Irrep, clebsch_gordan, constant_table, cut, slices
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -165,7 +164,7 @@ class ChannelProduct(_Product):
         return values * weights.index_select(-2, self._path)
 
 
-@lru_cache(maxsize=64)
+@constant_table
 def _coupling_table(
     left: tuple[Irrep, ...],
     right: tuple[Irrep, ...],
@@ -177,26 +176,24 @@ def _coupling_table(
 ) -> Tensor:
     """Coefficients of all paths, shape (components left, components right, components out)."""
     lefts, rights = slices(left), slices(right)
-    with torch.inference_mode(mode=False):
-        parts, first = [], 0
-        for irrep, count in zip(out, multiplicities, strict=True):
-            block = torch.zeros(
-                lefts[-1].stop, rights[-1].stop, irrep.dim, count, dtype=dtype, device=device
+    parts, first = [], 0
+    for irrep, count in zip(out, multiplicities, strict=True):
+        block = torch.zeros(
+            lefts[-1].stop, rights[-1].stop, irrep.dim, count, dtype=dtype, device=device
+        )
+        for k, (i, j, _) in enumerate(paths[first : first + count]):
+            block[lefts[i], rights[j], :, k] = clebsch_gordan(
+                left[i].l, right[j].l, irrep.l, dtype, device
             )
-            for k, (i, j, _) in enumerate(paths[first : first + count]):
-                block[lefts[i], rights[j], :, k] = clebsch_gordan(
-                    left[i].l, right[j].l, irrep.l, dtype, device
-                )
-            parts.append(block.flatten(2))
-            first += count
-        return torch.cat(parts, dim=2)
+        parts.append(block.flatten(2))
+        first += count
+    return torch.cat(parts, dim=2)
 
 
-@lru_cache(maxsize=256)
+@constant_table
 def _pair_table(
     l1: int, l2: int, degrees: tuple[int, ...], dtype: torch.dtype, device: torch.device
 ) -> Tensor:
     """Coefficients of one pair of degrees, shape (components out, components of the outer)."""
-    with torch.inference_mode(mode=False):
-        blocks = [clebsch_gordan(l1, l2, l, dtype, device).flatten(0, 1).T for l in degrees]
-        return torch.cat(blocks).contiguous()
+    blocks = [clebsch_gordan(l1, l2, l, dtype, device).flatten(0, 1).T for l in degrees]
+    return torch.cat(blocks).contiguous()

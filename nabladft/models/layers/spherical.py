@@ -14,17 +14,19 @@ Clebsch-Gordan coefficients are then those of the orbitals as well.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, cast
+from functools import lru_cache, wraps
+from typing import TYPE_CHECKING, ParamSpec, cast
 
 import torch
 from e3nn import o3
 from torch import nn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
+
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True, order=True)
@@ -88,7 +90,24 @@ def harmonics(vectors: Tensor, lmax: int) -> Tensor:
     )
 
 
-@lru_cache(maxsize=256)
+def constant_table(function: Callable[P, Tensor]) -> Callable[P, Tensor]:
+    """Remember what a function of hashable arguments gives; ``torch.compile`` leaves it alone.
+
+    The first call may be one that predicts, and the tensor be used in training later, so it is
+    never made in inference mode.
+    """
+    remembered = lru_cache(maxsize=1024)(function)
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @wraps(function)
+    def table(*args: P.args, **kwargs: P.kwargs) -> Tensor:
+        with torch.inference_mode(mode=False):
+            return remembered(*args, **kwargs)  # type: ignore[arg-type]
+
+    return cast("Callable[P, Tensor]", table)
+
+
+@constant_table
 def clebsch_gordan(l1: int, l2: int, l3: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Give the coefficients that couple two degrees to a third.
 
@@ -98,10 +117,8 @@ def clebsch_gordan(l1: int, l2: int, l3: int, dtype: torch.dtype, device: torch.
     Returns:
         Shape (2 l1 + 1, 2 l2 + 1, 2 l3 + 1); orthonormal over the first two axes.
     """
-    # The cache may be filled while predicting, and the tensor used in training later.
-    with torch.inference_mode(mode=False):
-        exact: Tensor = o3.wigner_3j(l1, l2, l3, dtype=torch.float64) * (2 * l3 + 1) ** 0.5
-        return exact.to(device=device, dtype=dtype)
+    exact: Tensor = o3.wigner_3j(l1, l2, l3, dtype=torch.float64) * (2 * l3 + 1) ** 0.5
+    return exact.to(device=device, dtype=dtype)
 
 
 class Linear(nn.Module):

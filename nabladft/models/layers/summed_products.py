@@ -5,20 +5,19 @@ which for l = 4 is ten times as much as their sum. Here the sum over paths is ta
 few rows at a time, and what lies between is computed again for the gradient instead of being kept.
 Most time of such products is spent on moving numbers, so less to move is faster as well as smaller.
 
-Gradients of gradients are not available.
+Gradients of gradients are not available, and ``torch.compile`` leaves these products as they are.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch import nn
 
 from nabladft.models.layers.products import product_paths
-from nabladft.models.layers.spherical import Irrep, clebsch_gordan, slices
+from nabladft.models.layers.spherical import Irrep, clebsch_gordan, constant_table, slices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -88,6 +87,7 @@ class SummedChannelProduct(_SummedProduct):
         4
     """
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, left: Tensor, right: Tensor, weights: Tensor) -> Tensor:
         """Multiply.
 
@@ -114,6 +114,7 @@ class SummedHarmonicsProduct(_SummedProduct):
     As :class:`SummedChannelProduct`, with harmonics, which have no channels, on the right.
     """
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, features: Tensor, harmonics: Tensor, weights: Tensor) -> Tensor:
         """Multiply.
 
@@ -253,9 +254,7 @@ def _pieces(features: Tensor) -> Iterator[slice]:
     n = len(features)
     limit = _GPU if features.is_cuda else _CACHE * torch.get_num_threads()
     size = max(limit // features.shape[2], 1)
-    if torch.compiler.is_compiling():
-        size = n  # a graph without a loop
-    for start in range(0, n, max(size, 1)):
+    for start in range(0, n, size):
         yield slice(start, min(start + size, n))
 
 
@@ -291,7 +290,7 @@ def _terms(
     return tuple(terms)
 
 
-@lru_cache(maxsize=1024)
+@constant_table
 def _table(
     l1: int,
     l2: int,
@@ -300,9 +299,8 @@ def _table(
     dtype: torch.dtype,
     device: torch.device,
 ) -> Tensor:
-    with torch.inference_mode(mode=False):
-        parts = [
-            clebsch_gordan(l1, l2, l, torch.float64, device) * scale
-            for l, scale in zip(degrees, scales, strict=True)
-        ]
-        return torch.cat(parts, dim=2).to(dtype)
+    parts = [
+        clebsch_gordan(l1, l2, l, torch.float64, device) * scale
+        for l, scale in zip(degrees, scales, strict=True)
+    ]
+    return torch.cat(parts, dim=2).to(dtype)

@@ -187,7 +187,9 @@ class TwoCenterReference(nn.Module):
     ) -> Tensor:
         """Sum radial functions times harmonics by element of the neighbour, with a constant."""
         n_atoms, n_components = len(elements), 2 * l + 1
-        constant = harmonics.new_full((n_atoms, n_components, 1), float(l == 0))
+        # Not float(l == 0), which is what torch 2.13 cannot compile.
+        value = 1.0 if l == 0 else 0.0
+        constant = harmonics.new_full((n_atoms, n_components, 1), value)
         if not self.n_radial:
             return constant
         terms = self._radial(distances)[:, None, :] * _harmonics_of(harmonics, l)[:, :, None]
