@@ -9,5 +9,6 @@ from __future__ import annotations
 
 from nabladft.testing.energy import check_energy_model
 from nabladft.testing.hamiltonian import check_hamiltonian_model
+from nabladft.testing.hamiltonian_training import check_hamiltonian_training
 
-__all__ = ["check_energy_model", "check_hamiltonian_model"]
+__all__ = ["check_energy_model", "check_hamiltonian_model", "check_hamiltonian_training"]

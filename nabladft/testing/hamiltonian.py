@@ -110,6 +110,23 @@ def batch_with_blocks(
     return dataclasses.replace(batch, blocks=blocks)
 
 
+def with_made_up_labels(batch: Batch, predicts: frozenset[str], rng: np.random.Generator) -> Batch:
+    """Give a batch energies, and symmetric matrices of small random numbers.
+
+    Args:
+        batch: With blocks.
+        predicts: Names of the matrices wanted, among others.
+        rng: Where the numbers come from.
+    """
+    assert batch.blocks is not None
+    energies = torch.from_numpy(rng.normal(size=batch.n_conformations))
+    labels = {"formation_energy": energies}
+    for name in sorted(predicts & PREDICTABLE_MATRICES):
+        values = torch.from_numpy(rng.normal(0.0, 0.02, batch.blocks.n_values))
+        labels[name] = symmetrise_diagonal(values, batch.blocks).to(batch.positions.dtype)
+    return dataclasses.replace(batch, labels=labels)
+
+
 class _Check:
     """A prepared copy of the model in one precision, and the promises one by one."""
 
@@ -131,7 +148,10 @@ class _Check:
         self._order = orbital_order_named(cast(str, model.orbital_order))
         self._model = copy.deepcopy(model).to(dtype)
         if isinstance(self._model, Preparable):
-            self._model.prepare([self._with_made_up_labels(self._batch(self._molecules))])
+            predicts = cast("frozenset[str]", self._model.predicts)
+            self._model.prepare(
+                [with_made_up_labels(self._batch(self._molecules), predicts, self._rng)]
+            )
         self._model.eval()
 
     def output(self) -> None:
@@ -236,15 +256,6 @@ class _Check:
 
     def _batch(self, molecules: Sequence[Molecule]) -> Batch:
         return batch_with_blocks(molecules, self._basis_set, self._order, dtype=self._dtype)
-
-    def _with_made_up_labels(self, batch: Batch) -> Batch:
-        assert batch.blocks is not None
-        energies = torch.from_numpy(self._rng.normal(size=batch.n_conformations))
-        labels = {"formation_energy": energies}
-        for name in sorted(cast("frozenset[str]", self._model.predicts) & PREDICTABLE_MATRICES):
-            values = torch.from_numpy(self._rng.normal(0.0, 0.02, batch.blocks.n_values))
-            labels[name] = symmetrise_diagonal(values, batch.blocks).to(self._dtype)
-        return dataclasses.replace(batch, labels=labels)
 
     def _call(self, molecules: Sequence[Molecule]) -> list[FloatArray]:
         batch = self._batch(molecules)

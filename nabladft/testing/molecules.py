@@ -84,6 +84,16 @@ MOLECULES: Final = tuple(
     )
 )
 
+#: Without any symmetry, and with an element that has several d shells: nothing of its blocks is
+#: zero. Not a molecule that exists.
+CHIRAL: Final = _molecule(
+    """35  0.00  0.00  0.00
+        8  3.30  0.00  0.00
+        1  3.60  1.60  0.80
+        6 -1.20  3.00 -1.90
+       16  1.20  2.50 -4.10"""
+)
+
 
 def batch_of(molecules: Sequence[Molecule], *, dtype: torch.dtype) -> Batch:
     """Put molecules into a batch without labels.
