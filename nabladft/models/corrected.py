@@ -71,8 +71,8 @@ class CorrectedReference(nn.Module):
         """
         reference = self._reference(batch)
         output: dict[str, Tensor] = self.model(batch)
-        correction = output["hamiltonian"]
-        return {**output, "hamiltonian": correction + reference.to(correction.dtype)}
+        # In the wider of both types: the correction may be in 16 bits, the sum must not be.
+        return {**output, "hamiltonian": output["hamiltonian"] + reference}
 
     def prepare(self, batches: Iterable[Batch]) -> None:
         """Let the model prepare itself, if it does, on labels without the reference."""

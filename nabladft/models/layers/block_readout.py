@@ -103,7 +103,10 @@ class BlockReadout(nn.Module):
         return PairGraph(batch, self.expansion, lmax=lmax, dtype=dtype, directed=directed)
 
     def forward(self, graph: PairGraph, atoms: Sequence[Tensor], pairs: Sequence[Tensor]) -> Tensor:
-        """Scale, add the reference, expand and make symmetric.
+        """Scale, add the reference, expand and make symmetric, in full precision.
+
+        A network may compute in 16 bits (autocast); in 16 bits the 1s orbital of bromine, at -490
+        hartree, would be off by more than one.
 
         Args:
             graph: Of the batch.
@@ -113,6 +116,12 @@ class BlockReadout(nn.Module):
         Returns:
             Values in the order of the batch's blocks, shape (n_values,), hartree.
         """
+        with torch.autocast(graph.distances.device.type, enabled=False):
+            return self._assembled(graph, atoms, pairs)
+
+    def _assembled(
+        self, graph: PairGraph, atoms: Sequence[Tensor], pairs: Sequence[Tensor]
+    ) -> Tensor:
         atom_reference, pair_reference = self._references(graph.elements, graph.ordered, graph)
         envelope = torch.exp(-RESIDUAL_DECAY * graph.distances)[:, None, None]
         diagonal, off_diagonal = [], []

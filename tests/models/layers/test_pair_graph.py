@@ -153,6 +153,25 @@ def test_canonical_pairs_keep_the_two_centre_reference(batch):
     assert torch.equal(found[0][on_atoms], found[1][on_atoms])
 
 
+def test_autocast_leaves_the_reference_in_full_precision(batch):
+    batch = dataclasses.replace(batch, positions=batch.positions.float())
+    readout = BlockReadout(ELEMENTS, "def2-svp", reference="mean")
+    graph = readout.graph(batch)
+    values = graph.assemble(*made_up(readout.expansion, graph)).float() - 90.0
+    readout.prepare([dataclasses.replace(batch, labels={"hamiltonian": values})], cutoff=8.0)
+    atoms, pairs = (
+        [torch.randn(n, irrep.dim, width).bfloat16() for irrep, width in _sizes(readout)]
+        for n in (batch.n_atoms, len(graph.first))
+    )
+    exact = readout(graph, [x.float() for x in atoms], [x.float() for x in pairs])
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = readout(graph, atoms, pairs)
+
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, exact, atol=1e-4, rtol=1e-6)
+
+
 def _sizes(readout):
     return zip(readout.expansion.irreps, readout.expansion.widths, strict=True)
 
