@@ -92,9 +92,12 @@ def measure(case: Case) -> dict[str, Any]:
     recipe = recipe_of(case)
     batch = batch_of_size(case.n_atoms, case.batch_size, dtype=torch.float32)
     assert batch.blocks is not None
-    # The core Hamiltonian instead of a label: no worse to learn a few steps from.
-    batch = replace(batch, labels={"hamiltonian": core_hamiltonians(batch)})
     model = recipe.build()
+    # The core Hamiltonian instead of labels: no worse to learn a few steps from.
+    core = core_hamiltonians(batch)
+    labels = {"hamiltonian": core, "overlap": core}
+    labels["formation_energy"] = torch.zeros(case.batch_size, dtype=torch.float64)
+    batch = replace(batch, labels={name: labels[name] for name in model.predicts})
     if isinstance(model, Preparable):
         model.prepare([batch])
     batch, model = batch.to(device), model.train()
