@@ -536,7 +536,7 @@ class LocalMap(nn.Module):
         self.irreps = orbital_irreps(lmax)
         self.norm = DegreeNorm(lmax, channels)
         self.before = Linear(self.irreps, channels, channels)
-        self.gate = NormGate(self.irreps, channels)
+        self.gate = NormGate(self.irreps, channels, hidden=channels)
         self.after = Linear(self.irreps, channels, channels)
 
     def forward(self, features: Tensor) -> Tensor:

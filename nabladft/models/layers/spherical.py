@@ -184,12 +184,20 @@ class NormGate(nn.Module):
         irreps: Representations of the feature, the even scalar first.
         channels: Of the feature.
         by_degree: Whether both parities of a degree share one norm and one gate.
+        hidden: Width of the network between norms and gates; that of the norms by default.
 
     Source:
         arXiv 2306.04922, section 4 (norm gate).
     """
 
-    def __init__(self, irreps: Sequence[Irrep], channels: int, *, by_degree: bool = False) -> None:
+    def __init__(
+        self,
+        irreps: Sequence[Irrep],
+        channels: int,
+        *,
+        by_degree: bool = False,
+        hidden: int | None = None,
+    ) -> None:
         """See the class."""
         super().__init__()
         self.irreps = tuple(irreps)
@@ -197,7 +205,7 @@ class NormGate(nn.Module):
         places = {kind: place for place, kind in enumerate(dict.fromkeys(kinds))}
         self._n_gates = len(places)
         width = len(places) * channels
-        self.network = perceptron(width, width, width)
+        self.network = perceptron(width, hidden or width, width)
         gates = torch.tensor([places[kind] for kind in kinds])
         repeats = torch.tensor([irrep.dim for irrep in self.irreps])
         self.register_buffer("_gate", gates, False)

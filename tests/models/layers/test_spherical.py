@@ -70,6 +70,7 @@ def test_coefficients_made_while_predicting_can_be_trained_with():
         lambda: Linear(IRREPS, 3, 4),
         lambda: NormGate(IRREPS, 3),
         lambda: NormGate(IRREPS, 3, by_degree=True),
+        lambda: NormGate(IRREPS, 3, hidden=5),
     ],
 )
 def test_layers_turn_with_their_input(make, features, turned):
