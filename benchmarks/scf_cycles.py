@@ -1,12 +1,13 @@
 """Cycles of a self-consistent field that predicted Hamiltonians save, model beside model.
 
     python benchmarks/scf_cycles.py --data nano -n 8 runs/*/predictions-test_structures.h5
-    python benchmarks/scf_cycles.py --data nano -n 8 predictions.h5 --plot cycles.png --json c.json
+    python benchmarks/scf_cycles.py --data nano -n 8 tuned=predictions.h5 --plot cycles.png
 
-Every file is for the same part; the same conformations are started for all, chosen by a hash of
-their ids. Each is started from the predicted Hamiltonian and from PySCF's guess "minao" at equal
-settings, and a guarded start (docs/electronic-structure.md) is worked out from both. A cycle is one
-Fock matrix. Means are over conformations, intervals are 95 % bootstrap intervals over molecules.
+A file may be given a name for the table, NAME=FILE. Every file is for the same part; the same
+conformations are started for all, chosen by a hash of their ids. Each is started from the predicted
+Hamiltonian and from PySCF's guess "minao" at equal settings, and a guarded start
+(docs/electronic-structure.md) is worked out from both. A cycle is one Fock matrix. Means are over
+conformations, intervals are 95 % bootstrap intervals over molecules.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
 COLOURS = {"guess": "#a6a6a6", "prediction": "#0072B2", "guarded": "#009E73"}
 
 
-def measure(path: str, data: str, limit: int) -> dict[str, Any]:
-    """Start fields from the predictions of one file."""
+def measure(file: str, data: str, limit: int) -> dict[str, Any]:
+    """Start fields from the predictions of one file, ``path`` or ``name=path``."""
+    name, _, path = file.rpartition("=")
     source, predictions = nabladft.open(data), Predictions(path)
     terms = restart_terms(
         predictions, source, predictions.keys, orbitals_of(predictions, source), limit=limit
@@ -39,7 +41,7 @@ def measure(path: str, data: str, limit: int) -> dict[str, Any]:
     found = estimate(terms, molecule_id=predictions.keys[:, 0])
     n = int((plain.weight > 0).sum())
     return {
-        "model": predictions.info.model,
+        "model": name or predictions.info.model,
         "part": predictions.info.part,
         "n": n,
         "guess": float(plain.weight.sum()) / n,

@@ -1,0 +1,118 @@
+"""Write the tables of ``docs/hamiltonians.md`` from the results that are checked in.
+
+Results are the ``tables.csv`` of a benchmark, kept as ``docs/results/<suite>.csv``. Run it from the
+root of the repository after one of them was replaced:
+
+    nabladft benchmark nano --seeds 1 2 3
+    cp runs/benchmark-nano/tables.csv docs/results/nano.csv
+    python docs/hamiltonians_tables.py
+
+It replaces what is between the markers of each table. A test compares page and results.
+"""  # noqa: INP001 - a script
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nabladft.benchmark.tables import UNIT_SYMBOLS, decimals_of, part_title
+from nabladft.benchmark.tasks import task_named
+from nabladft.metrics import METRICS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PAGE = Path(__file__).with_name("hamiltonians.md")
+RESULTS = Path(__file__).with_name("results")
+_TABLE = re.compile(
+    r"(<!-- results: (?P<suite>[\w-]+) (?P<metrics>[\w ]+) -->\n).*?(<!-- end of results -->)",
+    re.DOTALL,
+)
+
+
+def main() -> None:
+    """Rewrite the page."""
+    PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def with_tables(text: str) -> str:
+    """Return the text of the page with its tables made anew."""
+    return _TABLE.sub(
+        lambda match: (
+            match[1]
+            + "\n".join(_tables(match["suite"], match["metrics"].split()))
+            + "\n"
+            + match[3]
+        ),
+        text,
+    )
+
+
+def _tables(suite: str, metrics: list[str]) -> Iterator[str]:
+    """Write one table for ``costs``, or one for each metric: a row a baseline, a column a part."""
+    with (RESULTS / f"{suite}.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for metric in metrics:
+        yield ""
+        yield from _costs(rows) if metric == "costs" else _table(metric, rows)
+    yield ""
+
+
+def _table(metric: str, rows: list[dict[str, str]]) -> Iterator[str]:
+    mine = [row for row in rows if row["metric"] == metric]
+    task = task_named(mine[0]["task"])
+    unit = UNIT_SYMBOLS[task.units[metric]]
+    title = METRICS[metric].title
+    yield f"**{title[0].upper()}{title[1:]}{f' [{unit}]' if unit else ''}**"
+    yield ""
+    yield f"| baseline | {' | '.join(part_title(part) for part in task.parts)} |"
+    yield f"|---|{'---:|' * len(task.parts)}"
+    cells = {(row["baseline"], row["part"]): row for row in mine}
+    best = {
+        part: min(
+            (float(row["value"]) for row in mine if row["part"] == part and row["value"]),
+            default=None,
+        )
+        for part in task.parts
+    }
+    for baseline in dict.fromkeys(row["baseline"] for row in mine):
+        texts = []
+        for part in task.parts:
+            row = cells.get((baseline, part))
+            if row is None or not row["value"]:
+                texts.append("-")
+                continue
+            text = _cell(row)
+            is_best = METRICS[metric].better == "lower" and float(row["value"]) == best[part]
+            texts.append(f"**{text}**" if is_best else text)
+        yield f"| `{baseline}` | {' | '.join(texts)} |"
+
+
+def _costs(rows: list[dict[str, str]]) -> Iterator[str]:
+    yield "| baseline | parameters | training [min] | memory [GB] | seeds |"
+    yield "|---|---:|---:|---:|---:|"
+    first = {row["baseline"]: row for row in reversed(rows) if row["metric"] == "hamiltonian_mae"}
+    for baseline, row in reversed(first.items()):
+        parameters = f"{int(float(row['n_parameters'])):,}" if row["n_parameters"] else "-"
+        minutes = f"{float(row['training_minutes']):.1f}" if row["training_minutes"] else "-"
+        memory = row["peak_memory_bytes"]
+        gigabytes = f"{float(memory) / 1e9:.2f}" if memory else "-"
+        yield f"| `{baseline}` | {parameters} | {minutes} | {gigabytes} | {row['n_seeds']} |"
+
+
+def _cell(row: dict[str, str]) -> str:
+    """Write "value ± spread over seeds [interval over molecules]"."""
+    value = float(row["value"])
+    decimals = min(decimals_of(value), 4)
+    text = f"{value:.{decimals}f}"
+    if row["seed_spread"]:
+        text += f" ± {float(row['seed_spread']):.{decimals}f}"
+    if row["ci_low"]:
+        text += f" [{float(row['ci_low']):.{decimals}f}, {float(row['ci_high']):.{decimals}f}]"
+    return text
+
+
+if __name__ == "__main__":
+    main()
