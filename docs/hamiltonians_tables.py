@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
 PAGE = Path(__file__).with_name("hamiltonians.md")
 RESULTS = Path(__file__).with_name("results")
+#: Smaller numbers are written with a power of ten.
+_SMALL = 1e-3
 _TABLE = re.compile(
-    r"(<!-- results: (?P<suite>[\w-]+) (?P<metrics>[\w ]+) -->\n).*?(<!-- end of results -->)",
+    r"(<!-- results: (?P<suite>[\w-]+) (?P<metrics>[\w ]+) -->\n).*?(?P<end><!-- end of results -->)",
     re.DOTALL,
 )
 
@@ -44,7 +46,7 @@ def with_tables(text: str) -> str:
             match[1]
             + "\n".join(_tables(match["suite"], match["metrics"].split()))
             + "\n"
-            + match[3]
+            + match["end"]
         ),
         text,
     )
@@ -105,12 +107,12 @@ def _costs(rows: list[dict[str, str]]) -> Iterator[str]:
 def _cell(row: dict[str, str]) -> str:
     """Write "value ± spread over seeds [interval over molecules]"."""
     value = float(row["value"])
-    decimals = min(decimals_of(value), 4)
-    text = f"{value:.{decimals}f}"
+    form = ".1e" if 0 < abs(value) < _SMALL else f".{min(decimals_of(value), 4)}f"
+    text = f"{value:{form}}"
     if row["seed_spread"]:
-        text += f" ± {float(row['seed_spread']):.{decimals}f}"
+        text += f" ± {float(row['seed_spread']):{form}}"
     if row["ci_low"]:
-        text += f" [{float(row['ci_low']):.{decimals}f}, {float(row['ci_high']):.{decimals}f}]"
+        text += f" [{float(row['ci_low']):{form}}, {float(row['ci_high']):{form}}]"
     return text
 
 
