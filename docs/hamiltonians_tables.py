@@ -29,7 +29,8 @@ RESULTS = Path(__file__).with_name("results")
 #: Smaller numbers are written with a power of ten.
 _SMALL = 1e-3
 _TABLE = re.compile(
-    r"(<!-- results: (?P<suite>[\w-]+) (?P<metrics>[\w ]+) -->\n).*?(?P<end><!-- end of results -->)",
+    r"(<!-- results: (?P<suite>[\w-]+) (?P<metrics>[\w ]+) -->\n)"
+    r".*?(?P<end><!-- end of results -->)",
     re.DOTALL,
 )
 
