@@ -11,7 +11,6 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, overload
@@ -28,11 +27,11 @@ from nabladft.chemistry.orbitals import orbital_order_named
 from nabladft.data.batch import Batch, concatenate
 from nabladft.data.block_index import blocks_of_records, blocks_of_triangles
 from nabladft.data.blocks import BlockLayout, block_layout
+from nabladft.data.columns import TWIN_ENERGIES, Columns
 from nabladft.data.references import ReferenceHamiltonians
 from nabladft.errors import InputError, MissingFieldError, OrbitalOrderError, UnknownNameError
 from nabladft.fields import FIELDS
 from nabladft.storage.derived import isolated_atoms_energies
-from nabladft.storage.ragged import Rows
 from nabladft.storage.source import ConformationSource
 from nabladft.storage.store import Store
 
@@ -54,61 +53,6 @@ _MATRICES = ("hamiltonian", "overlap")
 #: So many Hamiltonians are compared with what the source says of them.
 _LOOKED_AT = 4
 
-#: Each follows from the other and the atoms, so a source needs to hold only one of them.
-_TWIN_ENERGIES = {"formation_energy": "energy", "energy": "formation_energy"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Columns:
-    """Records as flat tensors, ready to be cut into items."""
-
-    molecule_id: Tensor
-    conformation_id: Tensor
-    atom_offsets: Tensor
-    atomic_numbers: Tensor
-    positions: Tensor
-    labels: dict[str, Tensor]
-    value_offsets: Tensor | None
-    reference: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.molecule_id)
-
-    def chosen(self, rows: IntArray) -> _Columns:
-        """Copy some records, in the order asked for."""
-        atoms = _rows_between(self.atom_offsets, rows)
-        values = None if self.value_offsets is None else _rows_between(self.value_offsets, rows)
-        labels = {}
-        for name, label in self.labels.items():
-            if name in _TWIN_ENERGIES:
-                labels[name] = label[torch.from_numpy(rows)]
-            else:
-                where = values if values is not None and FIELDS[name].in_orbitals else atoms
-                labels[name] = _taken(label, where)
-        return _Columns(
-            molecule_id=self.molecule_id[torch.from_numpy(rows)],
-            conformation_id=self.conformation_id[torch.from_numpy(rows)],
-            atom_offsets=torch.from_numpy(atoms.offsets),
-            atomic_numbers=_taken(self.atomic_numbers, atoms),
-            positions=_taken(self.positions, atoms),
-            labels=labels,
-            value_offsets=None if values is None else torch.from_numpy(values.offsets),
-            reference=(
-                None if self.reference is None or values is None else _taken(self.reference, values)
-            ),
-        )
-
-
-def _rows_between(offsets: Tensor, rows: IntArray) -> Rows:
-    starts = offsets.numpy()[rows]
-    return Rows(starts, offsets.numpy()[rows + 1] - starts)
-
-
-def _taken(values: Tensor, rows: Rows) -> Tensor:
-    if values.dtype == torch.bfloat16:  # which NumPy does not have
-        return _taken(values.view(torch.int16), rows).view(torch.bfloat16)
-    return torch.from_numpy(rows.take(values.numpy()))
-
 
 class _Items(Sequence[Batch]):
     """The conformations of a batch: cut apart only when somebody looks at one of them.
@@ -117,7 +61,7 @@ class _Items(Sequence[Batch]):
     molecules with energies that would be nearly all the time that reading takes.
     """
 
-    def __init__(self, dataset: ConformationDataset, columns: _Columns) -> None:
+    def __init__(self, dataset: ConformationDataset, columns: Columns) -> None:
         self._dataset = dataset
         self._columns = columns
 
@@ -187,7 +131,7 @@ class ConformationDataset(Dataset[Batch]):
             if name not in self._known_fields:
                 raise UnknownNameError("label of this dataset", name, self._known_fields)
         self._source_fields = _fields_to_read(self.source, self.fields)
-        self._memory: _Columns | None = self._read(self.rows) if in_memory else None
+        self._memory: Columns | None = self._read(self.rows) if in_memory else None
 
     @property
     def rows(self) -> IntArray:
@@ -229,11 +173,11 @@ class ConformationDataset(Dataset[Batch]):
         """Cost of each conformation for :class:`SizeAwareBatchSampler`: its number of atoms."""
         return self.source.n_atoms[self.rows]
 
-    def _read(self, rows: IntArray) -> _Columns:
+    def _read(self, rows: IntArray) -> Columns:
         flat, triangles = self._flat(rows)
         labels, value_offsets = self._labels(flat, triangles)
         reference, reference_offsets = self._reference(flat)
-        return _Columns(
+        return Columns(
             molecule_id=_tensor(flat.molecule_id),
             conformation_id=_tensor(flat.conformation_id),
             atom_offsets=_tensor(flat.atom_offsets),
@@ -256,7 +200,7 @@ class ConformationDataset(Dataset[Batch]):
         """Turn what was read into labels, and say where the block values of each record begin."""
         labels = {}
         for name in self.fields:
-            if name in _TWIN_ENERGIES:
+            if name in TWIN_ENERGIES:
                 labels[name] = _tensor(_energy(flat, name))
             elif name == "forces":
                 labels[name] = _tensor(flat.values[name]).to(self.dtype)
@@ -273,7 +217,7 @@ class ConformationDataset(Dataset[Batch]):
         """Lay out the blocks of conformations, where a dataset has blocks."""
         return None
 
-    def _batch(self, columns: _Columns) -> Batch:
+    def _batch(self, columns: Columns) -> Batch:
         n_atoms = columns.atom_offsets[1:] - columns.atom_offsets[:-1]
         return Batch(
             molecule_id=columns.molecule_id,
@@ -289,10 +233,10 @@ class ConformationDataset(Dataset[Batch]):
             reference_hamiltonian=columns.reference,
         )
 
-    def _item(self, columns: _Columns, k: int) -> Batch:
+    def _item(self, columns: Columns, k: int) -> Batch:
         first, last = (int(x) for x in columns.atom_offsets[k : k + 2])
         cuts = {
-            name: slice(k, k + 1) if name in _TWIN_ENERGIES else slice(first, last)
+            name: slice(k, k + 1) if name in TWIN_ENERGIES else slice(first, last)
             for name in columns.labels
         }
         reference = None
@@ -495,8 +439,8 @@ def _fields_to_read(source: ConformationSource, fields: Sequence[str]) -> tuple[
     return source.check_fields(
         tuple(
             dict.fromkeys(
-                _TWIN_ENERGIES[name]
-                if name not in held and _TWIN_ENERGIES.get(name) in held
+                TWIN_ENERGIES[name]
+                if name not in held and TWIN_ENERGIES.get(name) in held
                 else name
                 for name in fields
             )
@@ -509,7 +453,7 @@ def _energy(flat: FlatRecords, name: str) -> NDArray[np.float64]:
         return np.array(flat.values[name], dtype=np.float64)
     isolated = isolated_atoms_energies(flat.atomic_numbers, flat.atom_offsets)
     sign = -1.0 if name == "formation_energy" else 1.0
-    return np.asarray(flat.values[_TWIN_ENERGIES[name]] + sign * isolated)
+    return np.asarray(flat.values[TWIN_ENERGIES[name]] + sign * isolated)
 
 
 def _kind_of_matrices(source: ConformationSource, fields: Sequence[str]) -> tuple[str, str]:
