@@ -1,8 +1,8 @@
 """Tensor products whose paths are added up, worked through in pieces that fit into the cache.
 
-The products of :mod:`nabladft.models.layers.products` give the result of every path on its own,
-which for l = 4 is ten times as much as their sum. Here the sum over paths is taken at once, for a
-few rows at a time, and what lies between is computed again for the gradient instead of being kept.
+The results of all paths on their own would be ten times as much as their sum for l = 4. Here the
+sum over paths is taken at once, for a few rows at a time, and what lies between is computed again
+for the gradient instead of being kept.
 Most time of such products is spent on moving numbers, so less to move is faster as well as smaller.
 
 Gradients of gradients are not available, and ``torch.compile`` leaves these products as they are.

@@ -1,7 +1,8 @@
 import torch
 
-from nabladft.models.layers.products import ChannelProduct, HarmonicsProduct, product_paths
+from nabladft.models.layers.products import product_paths
 from nabladft.models.layers.spherical import Irrep, harmonics, orbital_irreps
+from tests.models.layers.separate_products import ChannelProduct, HarmonicsProduct
 
 NODES = orbital_irreps(2)
 OUT = (Irrep(0, 1), Irrep(1, -1), Irrep(1, 1), Irrep(2, -1), Irrep(2, 1), Irrep(3, -1))

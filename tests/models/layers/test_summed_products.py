@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from nabladft.models.layers.products import ChannelProduct, HarmonicsProduct
 from nabladft.models.layers.spherical import Irrep, harmonics, orbital_irreps
 from nabladft.models.layers.summed_products import SummedChannelProduct, SummedHarmonicsProduct
+from tests.models.layers.separate_products import ChannelProduct, HarmonicsProduct
 
 NODES = orbital_irreps(2)
 OUT = (Irrep(0, 1), Irrep(1, -1), Irrep(1, 1), Irrep(2, -1), Irrep(2, 1), Irrep(3, -1))
