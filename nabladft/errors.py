@@ -142,6 +142,10 @@ class PredictionsError(NablaDFTError, ValueError):
     """A predictions file is incomplete, contradictory or belongs to other data."""
 
 
+class EntryError(NablaDFTError, ValueError):
+    """A leaderboard entry is incomplete, contradictory or not what it says."""
+
+
 class TransportError(NablaDFTError, OSError):
     """Bytes cannot be had from where they are said to be."""
 

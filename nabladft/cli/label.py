@@ -68,6 +68,12 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse does not exp
         "--limit", type=int, metavar="N", help="stop after N conformations; run again for more"
     )
     parser.add_argument(
+        "--smallest-first",
+        action="store_true",
+        help="begin with the geometries of fewest orbitals (default: one of every molecule, then "
+        "the second of each, ...)",
+    )
+    parser.add_argument(
         "--compare", action="store_true", help="print residuals against the labels of INPUT"
     )
     parser.add_argument("--retry", action="store_true", help="try again what failed before")
@@ -150,6 +156,7 @@ def run(args: argparse.Namespace) -> int:
         watcher=_Bars(),
         workers=args.workers,
         limit=args.limit,
+        smallest_first=args.smallest_first,
         retry=args.retry,
     )
     _print_report(report)

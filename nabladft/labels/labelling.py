@@ -137,6 +137,7 @@ def label(
     watcher: Watcher,
     workers: int = 1,
     limit: int | None = None,
+    smallest_first: bool = False,
     retry: bool = False,
 ) -> LabelReport:
     """Label molecules or geometries, into a store.
@@ -149,6 +150,8 @@ def label(
         watcher: Sees the progress.
         workers: Processes, each on one core.
         limit: Label at most this many conformations in this run; run again for more.
+        smallest_first: Begin with the geometries of fewest orbitals, which gives the most labels in
+            a given time, instead of one geometry of every molecule, then the second of each, ...
         retry: Try conformations again that failed in an earlier run.
 
     Raises:
@@ -175,7 +178,14 @@ def label(
     with staging.locked():
         plan.write(folder)
         return _work_off(
-            plan, staging, settings, watcher=watcher, workers=workers, limit=limit, retry=retry
+            plan,
+            staging,
+            settings,
+            watcher=watcher,
+            workers=workers,
+            limit=limit,
+            smallest_first=smallest_first,
+            retry=retry,
         )
 
 
@@ -187,6 +197,7 @@ def _work_off(
     watcher: Watcher,
     workers: int,
     limit: int | None,
+    smallest_first: bool,
     retry: bool,
 ) -> LabelReport:
     folder = staging.store
@@ -195,7 +206,8 @@ def _work_off(
     failures = [] if retry else [one for one in staging.failures() if one.conformation_id >= 0]
     failed = {(one.molecule_id, one.conformation_id) for one in failures}
     failures += [Failure(m, -1, "", "LabelError", why) for m, why in plan.skipped.items()]
-    todo = [geometry for geometry in plan.in_rounds() if geometry.key not in done | failed]
+    ordered = plan.smallest_first() if smallest_first else plan.in_rounds()
+    todo = [geometry for geometry in ordered if geometry.key not in done | failed]
     now = todo[:limit]
     n_new = 0
     progress = Progress(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from nabladft.chemistry.basis import DEF2_SVP
 from nabladft.conformation import Conformation
 from nabladft.errors import InputError
 from nabladft.storage.manifest import write_atomically
@@ -55,6 +56,16 @@ class Plan:
             rounds[geometry.molecule_id] = rank + 1
             ranked.append((rank, geometry))
         return [geometry for _, geometry in sorted(ranked, key=lambda pair: pair[0])]
+
+    def smallest_first(self) -> list[Conformation]:
+        """Order the geometries so that a given time gives the most labels.
+
+        The cost of a label grows steeply with the number of orbitals. Equally large ones come in
+        rounds.
+        """
+        return sorted(
+            self.in_rounds(), key=lambda geometry: DEF2_SVP.n_orbitals(geometry.atomic_numbers)
+        )
 
     def write(self, folder: Path) -> None:
         """Write ``plan.json`` in one atomic step.

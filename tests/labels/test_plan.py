@@ -53,6 +53,17 @@ def test_rounds_take_one_geometry_of_every_molecule_before_the_next(rng):
     assert [g.key for g in plan.in_rounds()] == [(1, 0), (4, 5), (2, 0), (1, 1), (4, 9), (1, 2)]
 
 
+def test_the_smallest_come_first_and_equals_in_rounds(rng):
+    water = [geometry(m, c, rng) for m, c in [(1, 0), (1, 1), (2, 0)]]
+    hydrogen = geometry(5, 0, rng).replace(
+        atomic_numbers=np.array([1, 1]), positions=rng.standard_normal((2, 3))
+    )
+    sulfur = geometry(6, 0, rng).replace(atomic_numbers=np.array([16, 1, 1]))
+    plan = Plan(settings={}, geometries=(sulfur, *water, hydrogen))
+
+    assert [g.key for g in plan.smallest_first()] == [(5, 0), (1, 0), (2, 0), (1, 1), (6, 0)]
+
+
 def test_no_plan_yet(tmp_path):
     assert read_plan(tmp_path, settings=SETTINGS) is None
 
