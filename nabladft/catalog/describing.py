@@ -73,6 +73,8 @@ def state_of(product: Product) -> str:
 
 def how_to_get(product: Product) -> str:
     """Say in one sentence how to get a product that is not on this machine."""
+    if product.embedded:
+        return f"{product.name} is in the repository, but not in this installation. {product.notes}"
     if not locations(product):
         return f"No address of {product.name} is known. {product.notes}"
     size = size_text(product.n_bytes, product.n_bytes_about)

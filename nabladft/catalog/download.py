@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from nabladft.catalog.describing import how_to_get, labels_of, size_text, with_fields
 from nabladft.catalog.fetching import Fetched, Reporter, bytes_to_fetch, fetch_file
-from nabladft.catalog.places import local_path, locations
+from nabladft.catalog.places import find_local, local_path, locations
 from nabladft.catalog.verification import Expected, expected_of
 from nabladft.errors import DownloadError, InputError, MissingFieldError, UnknownNameError
 
@@ -111,7 +111,8 @@ def plan_downloads(
     """Say what is to be fetched from where to where; nothing is fetched or created.
 
     Args:
-        products: What to fetch. Embedded data sets need no fetching and are left out.
+        products: What to fetch. Embedded data sets that are there need no fetching and are left
+            out.
         folder: Where the files shall lie, side by side; None for the data folder.
         mirrors: Places to try first.
         accept_changed: Take a file as its server has it now, even if the catalogue says otherwise.
@@ -119,7 +120,7 @@ def plan_downloads(
     plans = []
     mirrors = tuple(mirrors)
     for product in products:
-        if product.embedded:
+        if product.embedded and find_local(product) is not None:
             continue
         places = locations(product, mirrors)
         target = folder / product.file_name if folder else local_path(product)

@@ -21,6 +21,7 @@ from nabladft.catalog.download import (
     size_of,
 )
 from nabladft.catalog.fetching import Reporter
+from nabladft.catalog.places import find_local
 from nabladft.cli import partial_download
 from nabladft.errors import InputError, TransportError
 from nabladft.transport.addresses import shown
@@ -101,7 +102,7 @@ def _download_files(args: argparse.Namespace) -> int:
     fields = [name.strip() for name in (args.fields or "").split(",") if name.strip()]
     products = choose_products(load_catalogue(), args.names, fields=fields)
     for product in products:
-        if product.embedded:
+        if product.embedded and find_local(product) is not None:
             print(f"{product.name}: comes with the package, nothing to fetch")
     plans = plan_downloads(
         products, folder=args.to, mirrors=args.mirror, accept_changed=args.accept_changed

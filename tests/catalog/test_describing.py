@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -70,6 +71,10 @@ def test_how_to_get(catalogue):
         "Fetch it (38.1 GB): nabladft download hamiltonian/train-small"
     )
     assert how_to_get(catalogue.get("wavefunctions/index")).startswith("No address of")
+    elsewhere = dataclasses.replace(catalogue.get("nano"), notes="Clone it.")
+    assert how_to_get(elsewhere) == (
+        "nano is in the repository, but not in this installation. Clone it."
+    )
 
 
 def test_empty_columns_are_no_labels(catalogue):

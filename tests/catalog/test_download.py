@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 
 from nabladft.catalog import download
@@ -84,6 +86,15 @@ def test_what_is_there_is_not_planned_again(data_folder):
 
 def test_embedded_data_need_no_fetching():
     assert plan_downloads([load_catalogue().get("nano")]) == []
+
+
+def test_an_embedded_data_set_that_the_installation_lacks_says_where_it_is():
+    product = dataclasses.replace(load_catalogue().get("nano"), name="left-out", notes="Clone it.")
+
+    (plan,) = plan_downloads([product])
+
+    with pytest.raises(DownloadError, match=r"left-out is in the repository, .* Clone it"):
+        plan.fetch()
 
 
 def test_a_changed_file_is_taken_only_when_asked_for():
