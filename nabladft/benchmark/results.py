@@ -87,8 +87,8 @@ class Results:
     bootstrap: Mapping[str, float]
 
 
-def results_to_json(results: Results) -> str:
-    """Write results as JSON, each number with its unit."""
+def results_document(results: Results) -> dict[str, Any]:
+    """Turn results into what JSON can hold, each number with its unit."""
     content = {"format": FORMAT, "format_version": FORMAT_VERSION, **dataclasses.asdict(results)}
     content["metrics"] = _with_units(content["metrics"])
     content["by_size"] = [
@@ -99,7 +99,12 @@ def results_to_json(results: Results) -> str:
             name: {"unit": METRICS[name].unit, "values": values}
             for name, values in content[kind].items()
         }
-    return json.dumps(content, indent=2) + "\n"
+    return content
+
+
+def results_to_json(results: Results) -> str:
+    """Write results as JSON, each number with its unit."""
+    return json.dumps(results_document(results), indent=2) + "\n"
 
 
 def write_results(results: Results, path: str | Path) -> None:
@@ -119,11 +124,29 @@ def read_results(path: str | Path) -> Results:
         message = f"There is no results file {path}."
         raise InputError(message)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        message = f"{path} is not a results file: {type(error).__name__} {error}."
+        raise FormatError(message) from error
+    return parse_results(document, where=str(path))
+
+
+def parse_results(document: Mapping[str, Any], *, where: str) -> Results:
+    """Turn what JSON holds into results.
+
+    Args:
+        document: What :func:`results_document` makes.
+        where: Name of the file, for messages.
+
+    Raises:
+        FormatError: It is not a results file of this version, or units were changed.
+    """
+    try:
+        content = dict(document)
         found = (content.pop("format"), content.pop("format_version"))
         if found != (FORMAT, FORMAT_VERSION):
             message = (
-                f"{path} is {found[0]} version {found[1]}, {FORMAT} {FORMAT_VERSION} expected."
+                f"{where} is {found[0]} version {found[1]}, {FORMAT} {FORMAT_VERSION} expected."
             )
             raise FormatError(message)
         metrics = _estimates(content.pop("metrics"))
@@ -149,7 +172,7 @@ def read_results(path: str | Path) -> Results:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, FormatError):
             raise
-        message = f"{path} is not a results file: {type(error).__name__} {error}."
+        message = f"{where} is not a results file: {type(error).__name__} {error}."
         raise FormatError(message) from error
 
 

@@ -258,13 +258,34 @@ def check_document(document: Mapping[str, Any], *, where: str) -> None:
     Raises:
         EntryError: It differs; the message names every field, what is wrong, and what is expected.
     """
-    validator = jsonschema.Draft202012Validator(entry_schema())
+    refuse_problems(
+        jsonschema.Draft202012Validator(entry_schema()), document, where=where, what="entries"
+    )
+
+
+def refuse_problems(
+    validator: jsonschema.Draft202012Validator,
+    document: Mapping[str, Any],
+    *,
+    where: str,
+    what: str,
+) -> None:
+    """Check a document against a schema.
+
+    Args:
+        validator: Of the schema.
+        document: What TOML or JSON holds.
+        where: Name of the file, for messages.
+        what: What the schema is of, for messages.
+
+    Raises:
+        EntryError: It differs; the message names every field, what is wrong, and what is expected.
+    """
     problems = sorted(validator.iter_errors(document), key=lambda one: [str(p) for p in one.path])
-    problems_found = [_explain(problem) for problem in problems]
-    if problems_found:
-        shown = "\n".join(f"  {line}" for line in problems_found[:_SHOWN])
+    if problems:
+        shown = "\n".join(f"  {_explain(problem)}" for problem in problems[:_SHOWN])
         more = f"\n  and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        message = f"{where} does not follow the schema of entries:\n{shown}{more}"
+        message = f"{where} does not follow the schema of {what}:\n{shown}{more}"
         raise EntryError(message)
 
 
