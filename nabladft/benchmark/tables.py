@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -40,6 +41,8 @@ _PART_TITLES: Final = {
     "test_scaffolds": "scaffolds",
 }
 _NOTHING: Final = "-"
+#: What Markdown, or GitHub's dialect of it, would take for more than text.
+_MARKUP: Final = re.compile(r"[\\`*|<>\[\]~$#!]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 #: Smaller numbers are written with a power of ten.
 _SMALLEST_PLAIN: Final = 1e-5
 
@@ -161,13 +164,13 @@ def metric_table(metric: str, rows: Sequence[Row], task: Task) -> Table:
     better = METRICS[metric].better
     title = METRICS[metric].title
     cells, best = [], []
-    leaders = {part: _leader(metric, part, rows) for part in task.parts}
+    leaders = {part: leading_row(metric, part, rows) for part in task.parts}
     for row in rows:
         name = row.name if row.is_learned else f"{row.name} (no learning)"
         values = [
             "not run"
             if row.not_run
-            else _cell(row.estimate(metric, part), metric, task, row.spread(metric, part))
+            else cell_text(row.estimate(metric, part), metric, task, row.spread(metric, part))
             for part in task.parts
         ]
         marks = [leaders[part] is row for part in task.parts]
@@ -216,10 +219,10 @@ def comparison_table(part: str, rows: Sequence[Row], task: Task) -> Table:
         title = METRICS[metric].title
         spreads = [row.spread(metric, part) for row in shown]
         values = [
-            _cell(one and replace(one, ci_low=None, ci_high=None), metric, task, spread)
+            cell_text(one and replace(one, ci_low=None, ci_high=None), metric, task, spread)
             for one, spread in zip(found, spreads, strict=True)
         ]
-        leader = _leader(metric, part, shown)
+        leader = leading_row(metric, part, shown)
         cells.append((f"{title} [{unit}]" if unit else title, *values))
         best.append((False, *(row is leader for row in shown)))
     return Table(
@@ -231,15 +234,29 @@ def comparison_table(part: str, rows: Sequence[Row], task: Task) -> Table:
 
 
 def markdown(tables: Sequence[Table]) -> str:
-    """Write tables as Markdown, the best value of each column in bold."""
+    """Write tables as Markdown, the best value of each column in bold; names are only text."""
     blocks = []
     for table in tables:
         lines = [f"### {table.title}", "", _pipe(table.header)]
         lines.append(_pipe(["---", *["---:"] * (len(table.header) - 1)]))
         for cells, marks in zip(table.rows, table.best, strict=True):
-            lines.append(_pipe([f"**{c}**" if m else c for c, m in zip(cells, marks, strict=True)]))
+            name, *values = (f"**{c}**" if m else c for c, m in zip(cells, marks, strict=True))
+            lines.append(_pipe([escape_markdown(name), *values]))
         blocks.append("\n".join([*lines, *(f"\n{note}" for note in table.notes)]))
     return "\n\n".join(blocks) + "\n"
+
+
+def escape_markdown(text: str) -> str:
+    r"""Make a name that comes from anywhere into text of a Markdown table, and nothing else.
+
+    Example:
+        >>> print(escape_markdown("so2net | <b>_x_</b> @me"))
+        so2net \| &lt;b\>\_x\_&lt;/b\> &#64;me
+    """
+    line = " ".join(text.split()).replace("&", "&amp;")
+    line = _MARKUP.sub(lambda found: "\\" + found.group(), line)
+    # Entities for what a backslash does not help against: tags, mentions, bare addresses.
+    return line.replace("\\<", "&lt;").replace("@", "&#64;").replace("://", "&#58;//")
 
 
 def terminal(tables: Sequence[Table]) -> str:
@@ -291,7 +308,7 @@ def comma_separated(rows: Sequence[Row]) -> str:
                     writer.writerow(
                         [
                             *(*start, part, metric, task.units[metric]),
-                            *(_text(_reported(value, metric, task)) for value in values),
+                            *(_text(reported_value(value, metric, task)) for value in values),
                             *(n_seeds, found.n_conformations, found.n_molecules, *tail),
                         ]
                     )
@@ -307,7 +324,7 @@ def results_table(results: Results, task: Task) -> Table:
             continue
         unit = UNIT_SYMBOLS[task.units[metric]]
         counts = (f"{found.n_conformations:,}", f"{found.n_molecules:,}")
-        text = _cell(found, metric, task)
+        text = cell_text(found, metric, task)
         if METRICS[metric].is_rate and found.value is not None:
             happened = round(found.value * found.n_conformations)
             text = f"{happened:,} of {found.n_conformations:,}: {text}"
@@ -320,7 +337,8 @@ def results_table(results: Results, task: Task) -> Table:
     )
 
 
-def _leader(metric: str, part: str, rows: Sequence[Row]) -> Row | None:
+def leading_row(metric: str, part: str, rows: Sequence[Row]) -> Row | None:
+    """Find the row with the best value of a column, or None where there is no better or worse."""
     if METRICS[metric].better == "neither":
         return None
     sign = 1 if METRICS[metric].better == "lower" else -1
@@ -332,25 +350,34 @@ def _leader(metric: str, part: str, rows: Sequence[Row]) -> Row | None:
     return rows[min(scored)[1]] if scored else None
 
 
-def _reported(value: float | None, metric: str, task: Task) -> float | None:
+def reported_value(value: float | None, metric: str, task: Task) -> float | None:
+    """Convert a value from the unit of results files to that of tables."""
     if value is None:
         return None
     return convert(value, source=METRICS[metric].unit, target=task.units[metric])
 
 
-def _cell(found: Estimate | None, metric: str, task: Task, spread: float | None = None) -> str:
-    """Write "value ± spread [low, high]" with three significant digits of the value."""
+def cell_text(found: Estimate | None, metric: str, task: Task, spread: float | None = None) -> str:
+    """Write "value ± spread [low, high]" with three significant digits of the value.
+
+    Args:
+        found: The number, or None when there is none.
+        metric: Name of the metric.
+        task: Gives the unit.
+        spread: Standard deviation over trainings, or None.
+    """
     if found is None or found.value is None:
         return _NOTHING
     value, low, high = (
-        _reported(number, metric, task) for number in (found.value, found.ci_low, found.ci_high)
+        reported_value(number, metric, task)
+        for number in (found.value, found.ci_low, found.ci_high)
     )
     assert value is not None
     is_tiny = 0 < abs(value) < _SMALLEST_PLAIN
     digits = ".1e" if is_tiny else f".{decimals_of(value)}f"
     text = f"{value:{digits}}"
     if spread is not None:
-        text = f"{text} ± {_reported(spread, metric, task):{digits}}"
+        text = f"{text} ± {reported_value(spread, metric, task):{digits}}"
     return text if low is None else f"{text} [{low:{digits}}, {high:{digits}}]"
 
 

@@ -36,6 +36,7 @@ VERBS = (
     "evaluate",
     "inspect-h",
     "benchmark",
+    "leaderboard",
 )
 
 #: Which extra of the package installs an optional module.
