@@ -42,7 +42,7 @@ _PART_TITLES: Final = {
 }
 _NOTHING: Final = "-"
 #: What Markdown, or GitHub's dialect of it, would take for more than text.
-_MARKUP: Final = re.compile(r"[\\`*|<>\[\]~$#!]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+_MARKUP: Final = re.compile(r"[\\`*|<>~$#]|\](?=[(\[:])|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 #: Smaller numbers are written with a power of ten.
 _SMALLEST_PLAIN: Final = 1e-5
 
@@ -237,7 +237,8 @@ def markdown(tables: Sequence[Table]) -> str:
     """Write tables as Markdown, the best value of each column in bold; names are only text."""
     blocks = []
     for table in tables:
-        lines = [f"### {table.title}", "", _pipe(table.header)]
+        header = [escape_markdown(text) for text in table.header]
+        lines = [f"### {escape_markdown(table.title)}", "", _pipe(header)]
         lines.append(_pipe(["---", *["---:"] * (len(table.header) - 1)]))
         for cells, marks in zip(table.rows, table.best, strict=True):
             name, *values = (f"**{c}**" if m else c for c, m in zip(cells, marks, strict=True))

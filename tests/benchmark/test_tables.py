@@ -8,6 +8,7 @@ from nabladft.benchmark.results import Results
 from nabladft.benchmark.tables import (
     UNIT_SYMBOLS,
     Row,
+    Table,
     comma_separated,
     comparison_table,
     markdown,
@@ -212,3 +213,21 @@ def test_every_metric_belongs_to_one_task_and_every_unit_has_a_symbol():
 
     assert sorted(listed) == sorted(METRICS)
     assert {unit for task in tasks().values() for unit in task.units.values()} <= set(UNIT_SYMBOLS)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["<img src=x onerror=alert(1)>", "a | b", "[x](javascript:y)", "a\nb", "`c`", "**d**", "@all"],
+)
+def test_a_hostile_name_is_only_text_in_markdown(text):
+    table = Table(title=text, header=(text, "error"), rows=((text, "1"),), best=((False, True),))
+
+    page = markdown([table])
+
+    assert len(page.splitlines()) == 5
+    assert all(line.replace("\\|", "").count("|") == 3 for line in page.splitlines()[2:])
+    assert "<" not in page
+    assert "](" not in page.replace("\\]", "")
+    assert "@" not in page
+    assert page.replace("\\*", "").count("**") == 2
+    assert page.replace("\\`", "").count("`") == 0
