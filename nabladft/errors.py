@@ -146,6 +146,23 @@ class EntryError(NablaDFTError, ValueError):
     """A leaderboard entry is incomplete, contradictory or not what it says."""
 
 
+class SubmissionError(NablaDFTError, ValueError):
+    """A scoring server refuses a request, or a submission to it has failed."""
+
+    def __init__(
+        self,
+        *arguments: object,
+        code: str = "refused",
+        status: int = 400,
+        retry_after: int | None = None,
+    ) -> None:
+        """Keep the message, its code in the API, the HTTP status, and the seconds to wait."""
+        super().__init__(*arguments)
+        self.code = code
+        self.status = status
+        self.retry_after = retry_after
+
+
 class TransportError(NablaDFTError, OSError):
     """Bytes cannot be had from where they are said to be."""
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 #: Subcommands, in the order of the help.
-SUBCOMMANDS: Final = ("table",)
+SUBCOMMANDS: Final = ("table", "blind", "serve", "work", "token", "audit")
 
 _EPILOG = """\
 examples:

@@ -1,0 +1,56 @@
+"""The status page, for people: what is in the queue, what has been scored. No script, no other file."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from nabladft import __version__
+from nabladft.errors import missing_extra
+from nabladft.metrics import METRICS
+
+try:
+    import jinja2
+except ImportError as _error:
+    raise missing_extra("The scoring server", "server", _error) from _error
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from nabladft.leaderboard.server.schemas import BoardOut, TaskOut
+
+
+def status_page(
+    *, title: str, tasks: Sequence[TaskOut], board: BoardOut, counts: Mapping[str, int]
+) -> str:
+    """Write the page. Every text of an entry is escaped.
+
+    Args:
+        title: Of the server.
+        tasks: Of the server.
+        board: Rows, the best first.
+        counts: Submissions by state.
+    """
+    titles = {
+        metric: METRICS[metric].title for task in tasks for metric in task.metrics
+    }
+    return _template().render(
+        title=title,
+        version=__version__,
+        tasks=tasks,
+        rows=board.rows,
+        titles=titles,
+        n_queued=counts.get("queued", 0),
+        n_scoring=counts.get("scoring", 0),
+        n_scored=counts.get("scored", 0),
+    )
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("nabladft.leaderboard.server", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return environment.get_template("status.html.jinja")
