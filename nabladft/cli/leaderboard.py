@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 #: Subcommands, in the order of the help.
-SUBCOMMANDS: Final = ("table", "blind", "serve", "work", "token", "audit")
+SUBCOMMANDS: Final = ("verify", "table", "blind", "serve", "work", "token", "audit")
 
 _EPILOG = """\
 examples:
+  nabladft leaderboard verify                compute every row again whose predictions are at hand
   nabladft leaderboard table                 the tables, in the terminal
 
 How to submit a row: nabladft submit --help

@@ -36,6 +36,7 @@ VERBS = (
     "evaluate",
     "inspect-h",
     "benchmark",
+    "submit",
     "leaderboard",
 )
 

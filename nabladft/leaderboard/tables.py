@@ -110,21 +110,18 @@ def groups_of(board: Board) -> tuple[Group, ...]:
     found: dict[tuple[str, str, str | None], list[ScoredEntry]] = {}
     for entry in board.entries:
         found.setdefault(entry.data_key, []).append(entry)
-    groups = []
-    for (task, _, _), entries in found.items():
-        data = entries[0].entry.data
-        assert data is not None
-        name = f"{DUMMIES.get(task)}-{data.dataset}"
-        groups.append(
-            Group(
-                task=task_named(task),
-                dataset=data.dataset,
-                split=data.split,
-                entries=tuple(entries),
-                dummy=next((one for one in entries if one.entry.name == name), None),
-            )
-        )
+    groups = [_group(entries) for entries in found.values()]
     return tuple(sorted(groups, key=lambda group: (group.dataset, group.title)))
+
+
+def group_with(entry: ScoredEntry, others: Sequence[ScoredEntry]) -> Group:
+    """Put an entry among those that it can be compared with, in place of one of its name.
+
+    Args:
+        entry: A new entry.
+        others: Entries of the same task, data and split.
+    """
+    return _group([entry, *(one for one in others if one.entry.name != entry.entry.name)])
 
 
 def ranking_table(group: Group, metric: str) -> Table:
@@ -270,6 +267,19 @@ def with_readme_block(text: str, board: Board, *, where: str) -> str:
         message = f"{where} has no lines {BEGIN} and {END} between which the tables belong."
         raise EntryError(message)
     return text[:start] + readme_block(board) + text[end + len(END) :]
+
+
+def _group(entries: Sequence[ScoredEntry]) -> Group:
+    first = entries[0].entry
+    assert first.data is not None
+    name = f"{DUMMIES.get(first.task)}-{first.data.dataset}"
+    return Group(
+        task=task_named(first.task),
+        dataset=first.data.dataset,
+        split=first.data.split,
+        entries=tuple(entries),
+        dummy=next((one for one in entries if one.entry.name == name), None),
+    )
 
 
 def _geometric_mean(values: Sequence[float | None]) -> float | None:
