@@ -26,8 +26,8 @@ FAILURES: Final = {
     "data": "A file was made for other data: its data_hash is not that of this task.",
     "split": "A file was made with another split: its split_hash is not that of this task.",
     "parts": (
-        "Each file must name one part of this task, and each part and seed must come once; seeds "
-        "must be those of the entry."
+        "Every part of this task must come once for every seed of the entry. A file says in its "
+        "attributes which part it is of, and in its details which seed, if there are several."
     ),
     "conformations": (
         "A file must hold one prediction for every conformation of its part and no other."
@@ -65,7 +65,12 @@ _REQUESTS: Final = {
     ),
     "task_kind": (422, "The entry is of task {entry!r}, and {name!r} is one of {kind!r}."),
     "same_file": (422, "Two files have the same SHA-256. Send each once."),
-    "too_many_files": (422, "A submission to this task has at most {limit} files."),
+    "number_of_files": (
+        422,
+        "This task has {n_parts} parts and the entry {n_seeds} seeds (or none), so {expected} files "
+        "are expected, and {given} are announced.",
+    ),
+    "too_many_files": (422, "A submission has at most {limit} files. Leave out some seeds."),
     "file_too_large": (413, "A predictions file has at most {limit} bytes."),
     "body_too_large": (413, "The body of this request has at most {limit} bytes."),
     "too_many_open": (

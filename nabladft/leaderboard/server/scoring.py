@@ -40,7 +40,7 @@ from nabladft.storage.opening import open_source
 from nabladft.storage.source import ConformationSource
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -288,26 +288,23 @@ def _open_predictions(path: str) -> Predictions:
 
 
 def _check_parts(job: Job, opened: Sequence[Predictions]) -> list[int | None]:
-    """Give the seed of each file, or refuse parts and seeds that do not fit together."""
+    """Give the seed of each file, or refuse unless every part comes once for every seed."""
     seeds = [_seed_of(one, job.seeds) for one in opened]
-    parts = [one.info.part for one in opened]
-    if any(part not in job.parts for part in parts) or _repeats(zip(parts, seeds, strict=True)):
+    found = [(one.info.part, seed) for one, seed in zip(opened, seeds, strict=True)]
+    wanted = {(part, seed) for part in job.parts for seed in job.seeds or (None,)}
+    if len(found) != len(wanted) or set(found) != wanted:
         raise RefusedError("parts")
     return seeds
 
 
 def _seed_of(predictions: Predictions, seeds: Sequence[int]) -> int | None:
-    stated = predictions.info.details.get("seed")
-    if stated is None:
-        return seeds[0] if len(seeds) == 1 else None
-    if type(stated) is not int or (seeds and stated not in seeds):
+    """Find the seed of a file: none where nothing is random, the only one, or the stated one."""
+    if not seeds:
+        return None
+    stated = predictions.info.details.get("seed", seeds[0] if len(seeds) == 1 else None)
+    if type(stated) is not int:
         raise RefusedError("parts")
     return stated
-
-
-def _repeats(pairs: Iterable[tuple[object, object]]) -> bool:
-    listed = list(pairs)
-    return len(set(listed)) != len(listed)
 
 
 def _check_belongs(job: Job, predictions: Predictions, split: Split) -> None:

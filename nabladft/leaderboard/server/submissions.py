@@ -266,9 +266,18 @@ class Submissions:
             raise refusal("scored_entry")
         if parsed.task != settings.kind:
             raise refusal("task_kind", entry=parsed.task, name=task, kind=settings.kind)
-        most = min(limits.files, len(settings.parts) * max(1, len(parsed.training.seeds)))
-        if len(declared) > most:
-            raise refusal("too_many_files", limit=most)
+        n_seeds = len(parsed.training.seeds)
+        expected = len(settings.parts) * max(1, n_seeds)
+        if expected > limits.files:
+            raise refusal("too_many_files", limit=limits.files)
+        if len(declared) != expected:
+            raise refusal(
+                "number_of_files",
+                n_parts=len(settings.parts),
+                n_seeds=n_seeds,
+                expected=expected,
+                given=len(declared),
+            )
         if any(one.n_bytes > limits.upload_bytes for one in declared):
             raise refusal("file_too_large", limit=limits.upload_bytes)
         if len({one.sha256 for one in declared}) != len(declared):
