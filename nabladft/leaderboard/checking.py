@@ -118,7 +118,6 @@ def check_predictions(
     collected = _Collected()
     orbitals = orbitals_of(predictions, source)
     for done, predicted, reference in _batches(predictions, source, keys):
-        check_atoms(predicted, reference, predictions.path)
         if orbitals is not None and "hamiltonian" in predictions.fields:
             check_hamiltonians(
                 predicted,
@@ -335,8 +334,11 @@ def _batches(
     labels = [name for name in predictions.fields if name != "overlap"]
     for start in range(0, len(keys), _BATCH):
         stop = min(start + _BATCH, len(keys))
-        predicted = predictions.read(keys[start:stop])
-        yield stop, predicted, source.read_flat(rows[start:stop], fields=labels)
+        reference = source.read_flat(rows[start:stop], fields=labels)
+        # The atoms first: a file that says more of them than there are is not read any further.
+        atoms = predictions.read(keys[start:stop], fields=())
+        check_atoms(atoms, reference, predictions.path)
+        yield stop, predictions.read(keys[start:stop]), reference
 
 
 def _each(reference: FlatRecords) -> Iterator[NDArray[np.int32]]:

@@ -85,16 +85,17 @@ def name_energy_mistake(
     Returns:
         What the energies look like, or None.
     """
-    tolerance = max(
-        _RIGHT * float(np.mean(np.abs(reference - isolated))),
-        _RIGHT_OF_TOTAL * float(np.mean(np.abs(reference))),
-    )
+    of_formation = _RIGHT * float(np.mean(np.abs(reference - isolated)))
+    of_total = max(of_formation, _RIGHT_OF_TOTAL * float(np.mean(np.abs(reference))))
     declared = float(np.mean(np.abs(predicted - reference)))
-    best, found = min(
-        (float(np.mean(np.abs(reading - reference))), name)
+    found = [
+        (error, name)
         for name, reading in _readings_of_energies(predicted, isolated, n_atoms)
-    )
-    return found if best < tolerance and _BETTER * best < declared else None
+        if (error := float(np.mean(np.abs(reading - reference))))
+        < (of_formation if "formation" in name else of_total)
+        and _BETTER * error < declared
+    ]
+    return min(found)[1] if found else None
 
 
 def name_forces_mistake(
