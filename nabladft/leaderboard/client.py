@@ -58,6 +58,7 @@ class ScoringServer:
         url: Address of the server.
         token: Of the account; None for what needs none.
         settings: How patient to be.
+        piece_bytes: Bytes of one request of an upload.
         sleep: How to pause.
 
     Raises:
@@ -70,11 +71,13 @@ class ScoringServer:
         token: str | None = None,
         *,
         settings: TransportSettings | None = None,
+        piece_bytes: int = PIECE_BYTES,
         sleep: Callable[[float], None] = plain_sleep,
     ) -> None:
         """Check the address; nothing is sent yet."""
         self.url = _checked_address(url)
         self._settings = settings or TransportSettings.from_environment()
+        self._piece_bytes = piece_bytes
         self._sleep = sleep
         self._session = requests.Session()
         if token is not None:
@@ -140,7 +143,7 @@ class ScoringServer:
                     progress(here)
                 while here < size:
                     file.seek(here)
-                    after = self._append(place, here, file.read(PIECE_BYTES))
+                    after = self._append(place, here, file.read(self._piece_bytes))
                     if progress is not None:
                         progress(after - here)
                     here = after
