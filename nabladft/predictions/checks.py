@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final
 
-import h5py
 import numpy as np
 
 from nabladft import __version__
 from nabladft.chemistry.basis import basis_set_named
 from nabladft.chemistry.units import convert
-from nabladft.errors import FormatError, NablaDFTError, PredictionsError, UnitError, suggestion
+from nabladft.errors import FormatError, NablaDFTError, UnitError, suggestion
 from nabladft.fields import FIELDS
 from nabladft.predictions.format import (
     FORMAT,
@@ -22,48 +21,50 @@ from nabladft.predictions.format import (
     STRUCTURE,
     PredictionsInfo,
 )
+from nabladft.predictions.hdf5_limits import (
+    check_member,
+    check_root,
+    read_attribute,
+    refuse,
+    shown,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
-#: Deflate cannot do better than 1032 : 1; a file that promises more is not data.
-_LARGEST_COMPRESSION: Final = 1100
+    import h5py
 
-
-def refuse(file: h5py.File, reason: str) -> NoReturn:
-    """Raise the error that names the file.
-
-    Raises:
-        PredictionsError: Always.
-    """
-    message = f"{Path(file.filename).name}: {reason}."
-    raise PredictionsError(message)
+#: Names are shown in tables and on pages; longer ones are not names.
+_LONGEST_NAME: Final = 300
 
 
 def check_format(file: h5py.File) -> None:
-    """Refuse a file of another format or version.
+    """Refuse a file of another format or version, or whose root is not what a stranger may send.
 
     Raises:
-        FormatError: It is one.
+        FormatError: It is of another format or version.
+        PredictionsError: It has too many members, or attributes that are not plain.
     """
-    found = file.attrs.get("format")
+    check_root(file)
+    place = Path(file.filename).name
+    found = read_attribute(file, file, "format")
     if found != FORMAT:
         message = (
-            f"{file.filename} is not a predictions file: its attribute 'format' is {found!r}, "
+            f"{place} is not a predictions file: its attribute 'format' is {shown(repr(found))}, "
             f"{FORMAT!r} expected. See docs/predictions-format.md."
         )
         raise FormatError(message)
-    version = file.attrs.get("format_version")
+    version = read_attribute(file, file, "format_version")
     if version != FORMAT_VERSION:
         message = (
-            f"{file.filename} has predictions format version {version}; nabladft {__version__} "
+            f"{place} has predictions format version {shown(version)}; nabladft {__version__} "
             f"reads version {FORMAT_VERSION}."
         )
         raise FormatError(message)
 
 
 def check_arrays(file: h5py.File) -> None:
-    """Refuse members that are unknown, missing, links, or of a wrong type or rank.
+    """Refuse members that are unknown, missing, links, or of a wrong type, rank or make.
 
     Raises:
         PredictionsError: There is one.
@@ -82,45 +83,39 @@ def read_info(file: h5py.File) -> PredictionsInfo:
     """Read the attributes.
 
     Raises:
-        PredictionsError: One is missing or is not a text.
+        PredictionsError: One is missing, is not a text, or is no name that can be shown.
         UnknownNameError: The basis set of the matrices is unknown.
     """
     text: dict[str, str] = {}
-    for name in ("dataset", "data_hash", "model", "split", "split_hash", "part"):
-        value = file.attrs.get(name)
+    for name in ("dataset", "data_hash", "model", "split", "split_hash", "part", "code_version"):
+        value = read_attribute(file, file, name)
         if value is not None:
-            text[name] = _text(file, value, name)
+            text[name] = _name(file, value, name)
         elif name in {"dataset", "data_hash", "model"}:
             refuse(file, f"the root attribute {name!r} is missing")
+    text.setdefault("code_version", "not given")
     for matrix in (name for name in MATRIX_FIELDS if name in file):
         for name in ("orbital_order", "basis_set"):
-            value = file[matrix].attrs.get(name)
+            value = read_attribute(file, file[matrix], name)
             if value is None:
                 refuse(file, f"the attribute {name!r} of {matrix!r} is missing")
-            if _text(file, value, name) != text.setdefault(name, value):
-                refuse(file, f"its matrices differ in {name!r}: {text[name]!r} and {value!r}")
+            found = _name(file, value, name)
+            if found != text.setdefault(name, found):
+                refuse(file, f"its matrices differ in {name!r}: {text[name]!r} and {found!r}")
         basis_set_named(text["basis_set"])
-    version = _text(file, file.attrs.get("code_version", "not given"), "code_version")
-    try:
-        details: Any = json.loads(_text(file, file.attrs.get("details", "{}"), "details"))
-    except json.JSONDecodeError as error:
-        refuse(file, f"the attribute 'details' is not JSON: {error}")
-    if not isinstance(details, dict):
-        refuse(file, "the attribute 'details' is not a JSON object")
-    return PredictionsInfo(**text, code_version=version, details=details)
+    return PredictionsInfo(**text, details=_read_details(file))
 
 
-def unit_of(dataset: h5py.Dataset) -> str:
+def unit_of(file: h5py.File, name: str) -> str:
     """Read the unit of a quantity.
 
     Raises:
         UnitError: There is none, it is unknown, or it measures something else.
     """
-    name = dataset.name.lstrip("/")
     expected = FIELDS[name].unit
-    place = Path(dataset.file.filename).name
-    unit = dataset.attrs.get("unit")
-    if not isinstance(unit, str):
+    place = Path(file.filename).name
+    unit = read_attribute(file, file[name], "unit")
+    if not isinstance(unit, str) or len(unit) > _LONGEST_NAME:
         message = f"{place}: {name!r} has no attribute 'unit'. Write it, for example {expected!r}."
         raise UnitError(message)
     try:
@@ -129,6 +124,17 @@ def unit_of(dataset: h5py.Dataset) -> str:
         error.add_note(f"(unit of {name!r} in {place}; {expected} expected)")
         raise
     return unit
+
+
+def _read_details(file: h5py.File) -> dict[str, Any]:
+    text = read_attribute(file, file, "details")
+    try:
+        details: Any = json.loads("{}" if text is None else _text(file, text, "details"))
+    except (ValueError, RecursionError) as error:
+        refuse(file, f"the attribute 'details' is not JSON: {shown(error)}")
+    if not isinstance(details, dict):
+        refuse(file, "the attribute 'details' is not a JSON object")
+    return details
 
 
 def _check_name(file: h5py.File, name: str) -> None:
@@ -142,19 +148,13 @@ def _check_name(file: h5py.File, name: str) -> None:
     if name not in known:
         refuse(
             file,
-            f"it holds {name!r}, which this format does not know.{suggestion(name, known)} Known: "
-            f"{', '.join(known)}",
+            f"it holds {shown(ascii(name))}, which this format does not know."
+            f"{suggestion(name[:_LONGEST_NAME], known)} Known: {', '.join(known)}",
         )
 
 
 def _check_array(file: h5py.File, name: str) -> None:
-    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-        refuse(file, f"{name!r} is a link; links are not followed, store the array itself")
-    dataset = file[name]
-    if not isinstance(dataset, h5py.Dataset):
-        refuse(file, f"{name!r} is a group, an array is expected")
-    if dataset.is_virtual or dataset.external:
-        refuse(file, f"the values of {name!r} are in another file; store them in this one")
+    dataset = check_member(file, name)
     is_quantity = name in PREDICTED_FIELDS
     if dataset.dtype.kind not in ("f" if is_quantity else "iu"):
         expected = "floating-point numbers" if is_quantity else "integers"
@@ -169,8 +169,6 @@ def _check_array(file: h5py.File, name: str) -> None:
         refuse(file, f"'forces' has shape {dataset.shape}, (sum n_atoms, 3) expected")
     if name != "forces" and dataset.ndim != 1:
         refuse(file, f"{name!r} has shape {dataset.shape}, one axis expected")
-    if dataset.nbytes > _LARGEST_COMPRESSION * Path(file.filename).stat().st_size:
-        refuse(file, f"{name!r} declares {dataset.nbytes} bytes, more than the file can hold")
 
 
 def _needed(present: AbstractSet[str]) -> set[str]:
@@ -187,3 +185,15 @@ def _text(file: h5py.File, value: object, name: str) -> str:
     if not isinstance(value, str):
         refuse(file, f"the attribute {name!r} is {value!r}, a text is expected")
     return value
+
+
+def _name(file: h5py.File, value: object, name: str) -> str:
+    """Give a text that tables and pages can show: one line, no control characters."""
+    text = _text(file, value, name)
+    if len(text) > _LONGEST_NAME or not text.isprintable():
+        refuse(
+            file,
+            f"the attribute {name!r} is {shown(ascii(text))}; at most {_LONGEST_NAME} printable "
+            "characters on one line are expected",
+        )
+    return text

@@ -30,6 +30,10 @@ MATRIX_FIELDS: Final[tuple[str, ...]] = tuple(
     name for name in PREDICTED_FIELDS if FIELDS[name].in_orbitals
 )
 
+#: In atomic units. No energy, force or matrix element is so large, and squares of larger numbers
+#: would make scores infinite.
+LARGEST_VALUE: Final = 1e12
+
 #: Arrays that say which conformation and atom the values belong to.
 STRUCTURE: Final = (
     "molecule_id",
@@ -91,29 +95,35 @@ class PredictedRecords:
     overlap_offsets: IntArray | None = None
 
 
-def refuse_not_finite(
+def refuse_unusable(
     name: str, array: NDArray[Any], offsets: IntArray, keys: IntArray, path: Path
 ) -> None:
-    """Refuse NaN and infinity, naming the first conformation that has one.
+    """Refuse NaN, infinity and absurd values, naming the first conformation that has one.
 
     Args:
         name: Name of the quantity.
-        array: Its values for several conformations, shape (sum n_values, ...).
+        array: Its values for several conformations, shape (sum n_values, ...), atomic units.
         offsets: Where each conformation begins in ``array``, shape (n + 1,).
         keys: Pairs (molecule_id, conformation_id), shape (n, 2).
         path: The file, for the message.
 
     Raises:
-        PredictionsError: A value is not finite.
+        PredictionsError: A value is not finite, or larger than :data:`LARGEST_VALUE`.
     """
-    finite = np.isfinite(array).reshape(len(array), -1).all(axis=1)
-    if finite.all():
+    # NaN is not at most anything, so one comparison finds all.
+    usable = np.abs(array) <= LARGEST_VALUE
+    if usable.all():
         return
-    first = int(np.flatnonzero(~finite)[0])
+    of_row = usable.reshape(len(array), -1).all(axis=1)
+    first = int(np.flatnonzero(~of_row)[0])
     owner = int(np.searchsorted(offsets, first, side="right")) - 1
+    what = (
+        f"that are larger than {LARGEST_VALUE:g} in atomic units"
+        if np.isfinite(array).all()
+        else "that are not finite (NaN or infinite)"
+    )
     message = (
-        f"{path.name}: {name} holds {int((~np.isfinite(array)).sum())} values that are not finite "
-        f"(NaN or infinite); the first is in molecule_id {int(keys[owner, 0])}, conformation_id "
-        f"{int(keys[owner, 1])}."
+        f"{path.name}: {name} holds {int((~usable).sum())} values {what}; the first is in "
+        f"molecule_id {int(keys[owner, 0])}, conformation_id {int(keys[owner, 1])}."
     )
     raise PredictionsError(message)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,15 +13,22 @@ import numpy as np
 from nabladft.chemistry.basis import basis_set_named
 from nabladft.chemistry.packing import packed_size
 from nabladft.chemistry.units import convert
-from nabladft.errors import FormatError, InputError, OrbitalCountError, PredictionsError
+from nabladft.errors import (
+    FormatError,
+    InputError,
+    NablaDFTError,
+    OrbitalCountError,
+    PredictionsError,
+)
 from nabladft.fields import FIELDS
 from nabladft.predictions.checks import check_arrays, check_format, read_info, unit_of
 from nabladft.predictions.format import (
     MATRIX_FIELDS,
     PREDICTED_FIELDS,
     PredictedRecords,
-    refuse_not_finite,
+    refuse_unusable,
 )
+from nabladft.predictions.hdf5_heaps import check_heaps
 from nabladft.storage.ragged import offsets_of, runs
 
 if TYPE_CHECKING:
@@ -31,6 +40,12 @@ if TYPE_CHECKING:
     Keys = Sequence[tuple[int, int]] | IntArray
 
 
+#: What h5py raises when the bytes of a file make no sense, besides its own errors.
+_DAMAGED: Final = (OSError, RuntimeError, LookupError, ValueError, TypeError, MemoryError)
+
+#: All that has been published are 16 million.
+MOST_CONFORMATIONS: Final = 20_000_000
+
 #: The array of offsets of each matrix, and the attribute of :class:`PredictedRecords`.
 _OFFSETS: Final = {name: f"{name}_offsets" for name in MATRIX_FIELDS}
 
@@ -38,31 +53,36 @@ _OFFSETS: Final = {name: f"{name}_offsets" for name in MATRIX_FIELDS}
 class Predictions:
     """A predictions file, checked when it is opened and while it is read.
 
-    External links, virtual and external storage, and pickled objects are refused, so a file from a
-    stranger cannot make this process read other files or run code.
+    Nothing in the file is trusted (:mod:`nabladft.predictions.hdf5_limits`), so one from a stranger
+    cannot make this process read other files, run code, or fill the memory.
 
     Args:
         path: The file.
+        most: Conformations that are accepted; their ids are kept in memory. Who knows the part that
+            is predicted gives its size.
 
     Raises:
         InputError: There is no such file.
         FormatError: It is not HDF5, or not of this format and version.
-        PredictionsError: Arrays are missing or disagree, or a conformation comes twice.
+        PredictionsError: Arrays are missing or disagree, a conformation comes twice, or the file is
+            made of what is not accepted.
         UnitError: A quantity has no unit, or one that measures something else.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, most: int = MOST_CONFORMATIONS) -> None:
         """Read ids, offsets and attributes; the quantities are read when asked for."""
         self.path = Path(path)
         if not self.path.is_file():
             message = f"There is no predictions file {self.path}."
             raise InputError(message)
+        check_heaps(self.path)
         with self._open() as file:
             check_format(file)
             check_arrays(file)
             self.info = read_info(file)
             self.fields = tuple(name for name in PREDICTED_FIELDS if name in file)
-            self._units = {name: unit_of(file[name]) for name in self.fields}
+            self._units = {name: unit_of(file, name) for name in self.fields}
+            self._check_count(file, most)
             self.keys = self._read_keys(file)
             self._offsets = {
                 name: self._checked_offsets(file, name)
@@ -111,11 +131,11 @@ class Predictions:
 
         Args:
             keys: Pairs (molecule_id, conformation_id), shape (n, 2).
-            fields: Quantities to read; None reads all.
+            fields: Quantities to read; None reads all, and none gives only the atoms.
 
         Raises:
             PredictionsError: A conformation or quantity is not in the file, or a value is not a
-                finite number.
+                finite number, or larger than any can be.
             OrbitalCountError: A matrix has not the orbitals of its atoms and basis set.
         """
         names = self.fields if fields is None else tuple(fields)
@@ -127,28 +147,36 @@ class Predictions:
         pairs = np.asarray(keys, dtype=np.int64).reshape(-1, 2)
         rows = np.array([self._row(int(m), int(c)) for m, c in pairs], dtype=np.int64)
         values: dict[str, NDArray[np.float64]] = {}
-        atoms: IntArray | None = None
         with self._open() as file:
-            if "atomic_numbers" in file:
-                atoms = self._gather(file["atomic_numbers"], rows, "atom_offsets").astype(np.int64)
+            structure = self._read_structure(file, pairs, rows, names)
+            # Sizes are known to be right before as much is read.
+            self._check_orbitals(structure, names)
             for name in names:
                 key = "atom_offsets" if name == "forces" else _OFFSETS.get(name)
                 array = self._gather(file[name], rows, key).astype(np.float64)
                 offsets = self._offsets_of(rows, key)
-                refuse_not_finite(name, array, offsets, pairs, self.path)
-                values[name] = convert(array, source=self._units[name], target=FIELDS[name].unit)
-        records = PredictedRecords(
+                found = convert(array, source=self._units[name], target=FIELDS[name].unit)
+                refuse_unusable(name, found, offsets, pairs, self.path)
+                values[name] = found
+        return replace(structure, values=values)
+
+    def _read_structure(
+        self, file: h5py.File, pairs: IntArray, rows: IntArray, names: Sequence[str]
+    ) -> PredictedRecords:
+        """Read what the values belong to."""
+        atoms: IntArray | None = None
+        if "atomic_numbers" in file:
+            atoms = self._gather(file["atomic_numbers"], rows, "atom_offsets").astype(np.int64)
+        return PredictedRecords(
             keys=pairs,
             atom_offsets=None if atoms is None else self._offsets_of(rows, "atom_offsets"),
             atomic_numbers=atoms,
-            values=values,
+            values={},
             **{
-                key: self._offsets_of(rows, key) if name in values else None
+                key: self._offsets_of(rows, key) if name in names else None
                 for name, key in _OFFSETS.items()
             },
         )
-        self._check_orbitals(records)
-        return records
 
     def batches(
         self, keys: Keys, *, fields: Sequence[str] | None = None, size: int = 256
@@ -157,19 +185,33 @@ class Predictions:
         for start in range(0, len(keys), size):
             yield self.read(keys[start : start + size], fields=fields)
 
-    def _open(self) -> h5py.File:
+    @contextmanager
+    def _open(self) -> Iterator[h5py.File]:
         try:
-            return h5py.File(self.path, "r")
-        except OSError as error:
+            with h5py.File(self.path, "r") as file:
+                yield file
+        except NablaDFTError:
+            raise
+        except _DAMAGED as error:
             message = f"{self.path} is not an HDF5 file, or is damaged: {error}"
             raise FormatError(message) from error
 
+    def _check_count(self, file: h5py.File, most: int) -> None:
+        """Look at lengths before the arrays are read."""
+        lengths = {name: len(file[name]) for name in ("molecule_id", "conformation_id")}
+        if len(set(lengths.values())) != 1:
+            self._refuse(
+                f"'molecule_id' has {lengths['molecule_id']} entries, 'conformation_id' "
+                f"{lengths['conformation_id']}"
+            )
+        n_conformations = lengths["molecule_id"]
+        if not n_conformations:
+            self._refuse("it holds no conformations")
+        if n_conformations > most:
+            self._refuse(f"it holds {n_conformations} conformations, at most {most} are expected")
+
     def _read_keys(self, file: h5py.File) -> IntArray:
         columns = [self._integers(file, "molecule_id"), self._integers(file, "conformation_id")]
-        if len(columns[0]) != len(columns[1]):
-            self._refuse(
-                f"'molecule_id' has {len(columns[0])} entries, 'conformation_id' {len(columns[1])}"
-            )
         return np.stack(columns, axis=1)
 
     def _integers(self, file: h5py.File, name: str) -> IntArray:
@@ -177,16 +219,15 @@ class Predictions:
         return array
 
     def _checked_offsets(self, file: h5py.File, name: str) -> IntArray:
+        if len(file[name]) != len(self.keys) + 1:
+            self._refuse(f"{name!r} has {len(file[name])} entries, {len(self.keys) + 1} expected")
         offsets = self._integers(file, name)
-        if len(offsets) != len(self.keys) + 1:
-            self._refuse(f"{name!r} has {len(offsets)} entries, {len(self.keys) + 1} expected")
-        if offsets[0] != 0 or (np.diff(offsets) < 1).any():
+        # Compared, not subtracted: the difference of two large integers can overflow.
+        if offsets[0] != 0 or (offsets[1:] <= offsets[:-1]).any():
             self._refuse(f"{name!r} must start at 0 and increase")
         return offsets
 
     def _check_lengths(self, file: h5py.File) -> None:
-        if not len(self.keys):
-            self._refuse("it holds no conformations")
         lengths = {"energy": len(self.keys)}
         if "atom_offsets" in self._offsets:
             n_atoms = int(self._offsets["atom_offsets"][-1])
@@ -234,8 +275,8 @@ class Predictions:
         ]
         return np.concatenate(pieces) if pieces else dataset[:0]
 
-    def _check_orbitals(self, records: PredictedRecords) -> None:
-        matrices = [name for name in _OFFSETS if name in records.values]
+    def _check_orbitals(self, records: PredictedRecords, names: Sequence[str]) -> None:
+        matrices = [name for name in _OFFSETS if name in names]
         if not matrices:
             return
         assert records.atom_offsets is not None

@@ -23,7 +23,7 @@ from nabladft.predictions.format import (
     MATRIX_FIELDS,
     PREDICTED_FIELDS,
     PredictionsInfo,
-    refuse_not_finite,
+    refuse_unusable,
 )
 from nabladft.storage.ragged import offsets_of
 
@@ -119,7 +119,7 @@ class PredictionsWriter:
             if array.shape != shape:
                 message = f"{name} must have shape {shape}, got {array.shape}."
                 raise PredictionsError(message)
-            refuse_not_finite(name, array, offsets_of(counts[name]), pairs, self.path)
+            refuse_unusable(name, array, offsets_of(counts[name]), pairs, self.path)
             columns[name] = array.astype(_dtype_on_disk(name, array), copy=False)
         for name, array in columns.items():
             self._extend(name, array)
@@ -263,11 +263,15 @@ class PredictionsWriter:
             self._totals[name] = int(array[-1]) if array.size else self._totals[name]
         if name not in self._file:
             width = array.dtype.itemsize * int(np.prod(array.shape[1:]))
+            # A chunk is stored whole: compressed, what a small file leaves empty takes no room.
+            # Matrices fill theirs, and deflating noise takes minutes.
+            compression = {} if name in MATRIX_FIELDS else {"compression": 1, "shuffle": True}
             self._file.create_dataset(
                 name,
                 data=array,
                 maxshape=(None, *array.shape[1:]),
                 chunks=(max(1, _CHUNK_BYTES // width), *array.shape[1:]),
+                **compression,
             )
             return
         dataset = self._file[name]
