@@ -50,6 +50,7 @@ def evaluate(
     part: str | None = None,
     seed: int = 0,
     scf: int = 0,
+    observe: Callable[[PredictedRecords, FlatRecords], object] | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> Results:
     """Score predictions.
@@ -64,6 +65,7 @@ def evaluate(
         scf: Start a self-consistent field from so many of the predicted Hamiltonians (a DFT
             calculation each, with PySCF) and from the standard guess. Which ones is fixed by a
             hash of their ids, so that all models are compared on the same.
+        observe: Called with each batch of predictions and labels, which have the same atoms.
         progress: Called with the number of conformations done; the fields come after them and
             count on.
 
@@ -80,8 +82,8 @@ def evaluate(
         MissingExtraError: ``scf`` was asked for and PySCF is not installed.
     """
     if not isinstance(predictions, Predictions):
-        predictions = Predictions(predictions)
-    keys, part = _keys_to_score(predictions, source, split, part)
+        predictions = Predictions(predictions, most=len(source))
+    keys, part = keys_to_score(predictions, source, split, part)
     rows = source.rows_of(keys)
     orbitals = orbitals_of(predictions, source)
     scores = Scores(predictions.fields, orbitals=orbitals)
@@ -89,8 +91,10 @@ def evaluate(
     labels = [name for name in predictions.fields if name != "overlap"]
     for start in range(0, len(keys), _BATCH):
         reference = source.read_flat(rows[start : start + _BATCH], fields=labels)
+        # The atoms first: a file that says more of them than there are is not read any further.
+        atoms = predictions.read(keys[start : start + _BATCH], fields=())
+        check_atoms(atoms, reference, predictions.path)
         predicted = predictions.read(keys[start : start + _BATCH])
-        check_atoms(predicted, reference, predictions.path)
         if orbitals is not None and "hamiltonian" in predictions.fields:
             check_hamiltonians(
                 predicted,
@@ -101,6 +105,8 @@ def evaluate(
                 is_first=start == 0,
             )
         scores.add(predicted, reference)
+        if observe is not None:
+            observe(predicted, reference)
         if progress is not None:
             progress(min(start + _BATCH, len(keys)))
     terms = scores.terms(molecule_id=keys[:, 0])
@@ -153,10 +159,26 @@ def file_sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _keys_to_score(
+def keys_to_score(
     predictions: Predictions, source: ConformationSource, split: Split | None, part: str | None
 ) -> tuple[IntArray, str | None]:
-    """Find the conformations to score, and refuse a file that belongs elsewhere."""
+    """Find the conformations to score, and refuse a file that belongs elsewhere.
+
+    Args:
+        predictions: The file.
+        source: The data.
+        split: The split, or None; see :func:`evaluate`.
+        part: Part of the split; None takes the one that the file names.
+
+    Returns:
+        Pairs (molecule_id, conformation_id), shape (n, 2), and the part.
+
+    Raises:
+        PredictionsError: The file belongs to other data, another split or another part, lacks
+            conformations or has others.
+        SplitError: The split was not made for these data.
+        InputError: The split of the file was not given, or no part was named.
+    """
     info, name = predictions.info, predictions.path.name
     if info.data_hash != source.data_hash:
         message = (
