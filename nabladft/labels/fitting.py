@@ -4,18 +4,17 @@ Coulomb, exchange and long-range exchange are fitted in one auxiliary basis. For
 operator erf(0.2 r)/r the metric (P|Q) of that basis is singular to machine precision: sharp
 functions look alike from afar. PySCF factorises it by Cholesky, which often *succeeds* on such a
 matrix, and then returns energies off by micro- to millihartrees and forces off by up to 1e7
-hartree/angstrom without a warning. Here it is decomposed by eigenvalues in both places, the
-self-consistent field and the gradient, and what lies below :data:`METRIC_CUT` is dropped.
+hartree/angstrom without a warning. Here it is decomposed by eigenvalues, in the self-consistent
+field and in the gradient (:mod:`nabladft.labels.gradients`), and what lies below :data:`METRIC_CUT`
+is dropped.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from pyscf import df, lib
 from pyscf.df import addons, incore, outcore
-from pyscf.df.grad import rhf as df_rhf_grad
-from pyscf.df.grad import rks as df_rks_grad
 
 AUXILIARY_BASIS: Final = "def2-universal-jkfit"
 #: Eigenvalues of the long-range metric below this are dropped; 1e-9 gives the same to 1e-6 hartree.
@@ -56,32 +55,3 @@ class SafeFitting(df.DF):  # type: ignore[misc]  # PySCF is not typed
             )
             self._cderi = self._cderi_to_save
         return self
-
-
-class SafeGradients(df_rks_grad.Gradients):  # type: ignore[misc]
-    """PySCF's fitted Kohn-Sham gradient, with the same metric as :class:`SafeFitting`.
-
-    The auxiliary functions move with the atoms (their response is in), the grid does not (its
-    response is out), as in the published labels: so the forces of a molecule do not add up to
-    exactly zero.
-    """
-
-    auxbasis_response = True
-    grid_response = False
-
-    def get_jk(
-        self,
-        mol: Any = None,
-        dm: Any = None,
-        hermi: int = 0,
-        with_j: bool = True,
-        with_k: bool = True,
-        omega: float | None = None,
-    ) -> Any:
-        """Differentiate J and K; called by PySCF, with ``omega`` for the long-range part."""
-        if not omega:
-            return df_rhf_grad.get_jk(self, mol, dm, hermi, with_j, with_k)
-        with self.base.with_df.range_coulomb(omega):
-            return df_rhf_grad.get_jk(
-                self, mol, dm, hermi, with_j, with_k, decompose_j2c="ED", lindep=METRIC_CUT
-            )

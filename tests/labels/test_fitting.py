@@ -6,7 +6,8 @@ pytest.importorskip("pyscf")
 
 from pyscf import df, dft, gto
 
-from nabladft.labels.fitting import AUXILIARY_BASIS, SafeFitting, SafeGradients
+from nabladft.labels.fitting import AUXILIARY_BASIS, SafeFitting
+from nabladft.labels.gradients import FittedGradients
 
 OMEGA = 0.2
 
@@ -57,7 +58,7 @@ def test_cholesky_never_sees_a_singular_metric():
     converging.grids.level = 0
     converging.kernel()
 
-    gradient = SafeGradients(converging).kernel()
+    gradient = FittedGradients(converging).kernel()
 
     assert np.isfinite(gradient).all()
 

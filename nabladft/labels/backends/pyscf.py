@@ -31,7 +31,8 @@ from nabladft.errors import ConvergenceError, LabelError
 from nabladft.labels import checks
 from nabladft.labels.backend import LabelResult, LevelOfTheory
 from nabladft.labels.dispersion import dispersion
-from nabladft.labels.fitting import AUXILIARY_BASIS, METRIC_CUT, SafeFitting, SafeGradients
+from nabladft.labels.fitting import AUXILIARY_BASIS, METRIC_CUT, SafeFitting
+from nabladft.labels.gradients import FittedGradients
 from nabladft.labels.grids import FINE
 from nabladft.labels.kohn_sham import (
     FIRST_SETTINGS,
@@ -137,7 +138,7 @@ class PySCFBackend:
         integrated = float(field._numint.integrated_electrons)  # noqa: SLF001  # our own class
         checks.check_electron_count(integrated, expected=mol.nelectron)
 
-        forces = -(SafeGradients(field).kernel() + dispersion_gradient)
+        forces = -(FittedGradients(field).kernel() + dispersion_gradient)
         energy = float(field.e_tot) + dispersion_energy
         # potential.exc is the integral on the grid plus the exact exchange: take it apart.
         exact_exchange = -0.25 * float(np.vdot(density, potential.vk))
