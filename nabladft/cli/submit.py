@@ -165,8 +165,9 @@ def _report_scores(submission: Submission, path: Path) -> None:
     others = [one for one in read_board(board_folder()).entries if one.data_key == mine.data_key]
     group = group_with(mine, others)
     for metric in group.task.headlines:
-        table = ranking_table(group, metric)
-        print(terminal([table]))
+        if not any(metric in score.metrics for score in submission.entry.scores):
+            continue
+        print(terminal([ranking_table(group, metric)]))
         place = [one.entry.name for one in group.ranked(metric)].index(mine.entry.name) + 1
         print(f"Place {place} of {len(group.entries)} by {METRICS[metric].title}.\n")
     unit = UNIT_SYMBOLS[group.task.units[group.task.headlines[0]]]

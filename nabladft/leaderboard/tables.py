@@ -151,7 +151,7 @@ def ranking_table(group: Group, metric: str) -> Table:
                 row.name if row.is_learned else f"{row.name} (no learning)",
                 *values,
                 _NOTHING if score is None else f"{score:.3g}",
-                str(1 + len(row.repeats)),
+                str(1 + len(row.repeats)) if entry.entry.training.seeds else _NOTHING,
                 f"{entry.entry.training.hours:.2g}",
                 _NOTHING if took is None else f"{took:.{decimals_of(took)}f}",
                 f"{entry.entry.model.n_parameters:,}",
@@ -232,7 +232,7 @@ def board_csv(board: Board) -> str:
 def readme_block(board: Board) -> str:
     """Write what the README shows: one table for each task and data, between the marks."""
     tables = [ranking_table(group, group.task.headlines[0]) for group in groups_of(board)]
-    return f"{BEGIN}\n{markdown(tables)}{END}"
+    return f"{BEGIN}\n{markdown(tables)}\n{END}"
 
 
 def write_readme_block(page: str | Path, board: Board) -> bool:
