@@ -37,7 +37,7 @@ _COLLECTION_HEADER: Final = struct.Struct("<5s3xQ")
 #: An object: number, references, four reserved bytes, size. Number 0 is free space.
 _OBJECT_HEADER: Final = struct.Struct("<HH4xQ")
 
-_BLOCK: Final = 1 << 24
+_BLOCK: Final = 1 << 20
 
 #: The library refuses smaller collections itself; it makes them as large, or as their one text.
 _SMALLEST: Final = 4096

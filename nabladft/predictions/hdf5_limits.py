@@ -21,16 +21,17 @@ anything in it is read, in this order:
 - **Filters**: gzip, shuffle and Fletcher-32, each at most once. They are in every HDF5. Two
   compressors in a row square what one can do; filters of others are code that we would have to
   trust with hostile bytes.
-- **Chunks** (:data:`MOST_CHUNK_BYTES`, :data:`MOST_CHUNKS`): one is in memory as a whole. HDF5 inflates a chunk to
-  whatever it inflates to, whatever size it has by declaration. So each is inflated here first, and
-  stopped at that size.
+- **Chunks** (:data:`MOST_CHUNK_BYTES`, :data:`MOST_CHUNKS`): one is in memory as a whole. HDF5
+  inflates a chunk to whatever it inflates to, whatever size it has by declaration. So each is
+  inflated here first, and stopped at that size.
 - **Declared sizes** (:data:`MOST_EXPANSION`): gzip cannot do better than 1032 : 1, but the index of
   chunks can name the same bytes many times.
 
 How many conformations, and how many atoms of each, is limited by the data that are scored
-(:class:`nabladft.predictions.Predictions`, ``most``; :func:`nabladft.benchmark.evaluation.evaluate`
-compares all atoms before it reads a value). What remains is the HDF5 library itself, which reads the
-structure of the file: a server runs it in a process of its own that may be killed.
+(``most`` of :class:`nabladft.predictions.Predictions`;
+:func:`nabladft.benchmark.evaluation.evaluate` compares all atoms before it reads a value). What
+remains is the HDF5 library itself, which reads the structure of the file: a server runs it in a
+process of its own that may be killed.
 """
 
 from __future__ import annotations
