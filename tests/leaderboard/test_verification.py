@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from nabladft.errors import EntryError
-from nabladft.leaderboard.board import read_board, read_scored_entry
+from nabladft.leaderboard.board import board_folder, read_board, read_scored_entry
 from nabladft.leaderboard.details import format_details, sha256_of
 from nabladft.leaderboard.entry import format_entry
 from nabladft.leaderboard.submission import write_submission
@@ -273,3 +273,11 @@ def test_a_board_with_a_broken_entry_cannot_be_read(board):
 
     with pytest.raises(EntryError, match="has sha256"):
         read_board(board)
+
+
+def test_the_rows_of_this_repository_are_what_is_computed_from_their_predictions():
+    found = verify_board(board_folder())
+
+    assert [row.text for row in found.rows if row.status == "wrong"] == []
+    assert found.problems == ()
+    assert found.count("recomputed") + found.count("round-off") >= 6
