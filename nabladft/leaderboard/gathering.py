@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import nabladft
 from nabladft.benchmark.evaluation import file_sha256
 from nabladft.benchmark.tasks import task_named
 from nabladft.errors import EntryError, InputError, NablaDFTError, PredictionsError
+from nabladft.leaderboard.at_hand import open_named, split_named
 from nabladft.predictions import Predictions
-from nabladft.splits import read_split
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -135,7 +134,7 @@ def _expanded(predictions: Sequence[str | Path]) -> list[Path]:
 def _source_of(predictions: Predictions) -> ConformationSource:
     name = predictions.info.dataset
     try:
-        return nabladft.open(name)
+        return open_named(name)
     except NablaDFTError as error:
         message = (
             f"{predictions.path.name} was made for data {name!r}, which cannot be opened by that "
@@ -153,7 +152,7 @@ def _split_of(predictions: Predictions) -> Split:
         )
         raise PredictionsError(message)
     try:
-        return read_split(name)
+        return split_named(name)
     except NablaDFTError as error:
         error.add_note(f"({predictions.path.name} was made with it; give its file with --split.)")
         raise

@@ -19,10 +19,10 @@ from nabladft.benchmark.evaluation import file_sha256
 from nabladft.benchmark.results import SCORER_VERSION
 from nabladft.benchmark.tasks import task_named
 from nabladft.errors import EntryError, NablaDFTError
+from nabladft.leaderboard.at_hand import open_named, split_named
 from nabladft.leaderboard.board import details_path_of, entry_paths, read_scored_entry
 from nabladft.leaderboard.published import read_published
 from nabladft.leaderboard.submission import evaluate_with_samples, score_of, scored_entry
-from nabladft.splits import read_split
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -207,7 +207,7 @@ class _Shelf:
                 return source
         if name not in self._sources:
             try:
-                self._sources[name] = nabladft.open(name)
+                self._sources[name] = open_named(name)
             except (NablaDFTError, OSError):
                 self._sources[name] = None
         return self._sources[name]
@@ -216,7 +216,7 @@ class _Shelf:
         """Read a split by name; None when it is not at hand."""
         if name not in self._splits:
             try:
-                self._splits[name] = read_split(name)
+                self._splits[name] = split_named(name)
             except (NablaDFTError, OSError):
                 self._splits[name] = None
         return self._splits[name]

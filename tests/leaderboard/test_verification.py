@@ -24,8 +24,8 @@ def board(submission, tmp_path):
 @pytest.fixture
 def verify(board, source, split, monkeypatch):
     """Verify the board, with data that are at hand by a name."""
-    monkeypatch.setattr("nabladft.leaderboard.verification.nabladft.open", lambda _: source)
-    monkeypatch.setattr("nabladft.leaderboard.verification.read_split", lambda _: split)
+    monkeypatch.setattr("nabladft.leaderboard.verification.open_named", lambda _: source)
+    monkeypatch.setattr("nabladft.leaderboard.verification.split_named", lambda _: split)
     return lambda **options: verify_board(board, **options)
 
 
@@ -89,16 +89,12 @@ def test_scores_without_data_are_claims(board):
     assert found.rows[0].text == "the data 'memory' are not at hand"
 
 
-def test_data_can_be_given(verify, source, monkeypatch):
-    def only_by_path(name):
-        if name != "here":
-            raise EntryError(name)
-        return source
+def test_data_can_be_given(board, source, split, monkeypatch):
+    monkeypatch.setattr("nabladft.leaderboard.verification.split_named", lambda _: split)
+    monkeypatch.setattr("nabladft.leaderboard.verification.nabladft.open", lambda _: source)
 
-    monkeypatch.setattr("nabladft.leaderboard.verification.nabladft.open", only_by_path)
-
-    assert verify().count("claimed") == 3
-    assert verify(data=["here"]).count("recomputed") == 3
+    assert verify_board(board).count("claimed") == 3
+    assert verify_board(board, data=["here"]).count("recomputed") == 3
 
 
 def test_a_better_number_is_found_and_named(verify, board):
@@ -183,7 +179,7 @@ def test_other_data_of_the_same_name_are_found(verify, board, source, monkeypatc
     from tests.conftest import MemorySource
 
     fewer = MemorySource(list(source)[1:])
-    monkeypatch.setattr("nabladft.leaderboard.verification.nabladft.open", lambda _: fewer)
+    monkeypatch.setattr("nabladft.leaderboard.verification.open_named", lambda _: fewer)
 
     found = verify()
 
@@ -194,7 +190,7 @@ def test_other_data_of_the_same_name_are_found(verify, board, source, monkeypatc
 def test_another_split_of_the_same_name_is_found(verify, split, monkeypatch):
     parts = {"test_structures": split.part("test_structures")}
     other = dataclasses.replace(split, parts=parts)
-    monkeypatch.setattr("nabladft.leaderboard.verification.read_split", lambda _: other)
+    monkeypatch.setattr("nabladft.leaderboard.verification.split_named", lambda _: other)
 
     assert "it was scored on split 'memory' with hash" in verify().rows[0].text
 
