@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 #: Subcommands, in the order of the help.
-SUBCOMMANDS: Final = ("verify", "table", "blind", "serve", "work", "token", "audit")
+SUBCOMMANDS: Final = ("verify", "table", "build", "blind", "serve", "work", "token", "audit")
 
 _EPILOG = """\
 examples:
   nabladft leaderboard verify                compute every row again whose predictions are at hand
   nabladft leaderboard table                 the tables, in the terminal
+  nabladft leaderboard build --out site      the static site
 
 How to submit a row: nabladft submit --help
 """
