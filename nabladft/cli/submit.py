@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from tqdm import tqdm
 
 from nabladft.benchmark.tables import UNIT_SYMBOLS, terminal
+from nabladft.cli import submit_remote
 from nabladft.errors import InputError
 from nabladft.leaderboard.board import ScoredEntry, board_folder, details_path_of, read_board
 from nabladft.leaderboard.drafting import draft_entry
@@ -37,6 +38,8 @@ examples:
   nabladft submit predictions-*.h5 --entry entry.toml        score, write leaderboard/entries/...
   nabladft submit runs/painn-seed1 runs/painn-seed2 --entry entry.toml
                                                              every predictions-*.h5 of two runs
+  nabladft submit predictions-*.h5 --entry entry.toml --server https://board.example.org \\
+    --token-file token                                       to a blind server (docs/server.md)
 
 One file for each part of the split and each seed of the entry. Nothing of a submission is run.
 The whole way, from an ASE calculator to a row: docs/submit.md.
@@ -89,6 +92,7 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse does not exp
     parser.add_argument(
         "--replace", action="store_true", help="replace an entry of this name that differs"
     )
+    submit_remote.add_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -102,6 +106,8 @@ def run(args: argparse.Namespace) -> int:
             "entry.toml` writes an entry to fill in."
         )
         raise InputError(message)
+    if args.server:
+        return submit_remote.run(args)
     bundle = gather(
         args.predictions,
         read_entry(args.entry),

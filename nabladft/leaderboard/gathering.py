@@ -86,7 +86,7 @@ def gather(
         EntryError: Parts or seeds are missing, come twice, or are not those of the entry.
     """
     task = task_named(entry.task)
-    paths = _expanded(predictions)
+    paths = predictions_files(predictions)
     opened = [Predictions(path) for path in paths]
     given = list(seeds) if seeds is not None else [None] * len(paths)
     if len(given) != len(paths):
@@ -117,7 +117,12 @@ def gather(
     )
 
 
-def _expanded(predictions: Sequence[str | Path]) -> list[Path]:
+def predictions_files(predictions: Sequence[str | Path]) -> list[Path]:
+    """List the files that are meant: files as they are, of folders every ``predictions-*.h5``.
+
+    Raises:
+        InputError: A folder has none, or there is nothing at all.
+    """
     paths: list[Path] = []
     for given in map(Path, predictions):
         found = sorted(given.glob("predictions-*.h5")) if given.is_dir() else [given]

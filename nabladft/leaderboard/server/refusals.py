@@ -2,7 +2,7 @@
 
 Texts of exceptions never leave it: they may hold values, paths or ids. What went wrong with a
 submission is one of the codes below, and the details of it can be had on the submitter's own
-machine, from ``nabladft submit --check`` and the public copy of the data.
+machine, from ``nabladft submit --server URL --check`` and the public copy of the data.
 
 Example:
     >>> error = refusal("offset", offset=5)
@@ -49,7 +49,8 @@ FAILURES: Final = {
 
 #: What to do after any of them.
 NEXT_STEP: Final = (
-    "`nabladft submit --check` on your machine, with the public copy of the data, names the place."
+    "`nabladft submit ... --server URL --check --data COPY --split SPLIT`, on your machine and with "
+    "the public copy of the data, names the place."
 )
 
 _REQUESTS: Final = {

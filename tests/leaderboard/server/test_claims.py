@@ -102,7 +102,8 @@ def test_after_too_many_crashes_a_submission_has_failed(board):
     assert claims.claim() is None
 
 
-def test_a_delayed_submission_waits_longer_and_longer_but_never_fails(board):
+def test_a_delayed_submission_waits_longer_and_longer_but_never_fails(new_board, database_url):
+    board = new_board(database=database_url, scoring={"poll_seconds": 20.0})
     made = board.queue(1)
     claims = claims_of(board)
     pauses = []
