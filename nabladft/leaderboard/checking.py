@@ -14,19 +14,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from nabladft.benchmark.evaluation import check_atoms, keys_to_score, orbitals_of
-from nabladft.benchmark.matrix_scores import matrix_of
 from nabladft.benchmark.recognition import check_hamiltonians
-from nabladft.chemistry.core_hamiltonian import core_hamiltonian_matrix
 from nabladft.chemistry.elements import isolated_atoms_energy
-from nabladft.chemistry.molecular_orbitals import (
-    density_matrix,
-    electrons_in,
-    homo_lumo,
-    molecular_orbitals,
-    n_electrons,
-)
-from nabladft.chemistry.overlap import overlap_matrix
-from nabladft.errors import HamiltonianError, NablaDFTError, PredictionsError, UnitError
+from nabladft.errors import NablaDFTError, PredictionsError, UnitError
+from nabladft.leaderboard.orbital_checks import OrbitalChecks, atoms_of_each
 from nabladft.leaderboard.recognition import (
     FEWEST_PAIRS,
     name_energy_mistake,
@@ -39,7 +30,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from nabladft.benchmark.matrix_scores import Orbitals
     from nabladft.benchmark.tasks import Task
     from nabladft.predictions import PredictedRecords, Predictions
     from nabladft.splits import Split
@@ -56,12 +46,6 @@ _FORCES_TOLD_FROM: Final = 1024
 #: Net force of a conformation, hartree/bohr, from which a warning is given: the labels of DFT have
 #: up to 0.003 from the grid.
 _NET_FORCE: Final = 0.01
-
-#: Electrons counted by tr(PS), relative to their number.
-_ELECTRONS: Final = 1e-6
-
-#: Mean difference, hartree, of matrices that are the same.
-_SAME_MATRIX: Final = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,8 +101,11 @@ def check_predictions(
     keys, part = keys_to_score(predictions, source, split, part)
     collected = _Collected()
     orbitals = orbitals_of(predictions, source)
+    hamiltonians = None
+    if orbitals is not None and "hamiltonian" in predictions.fields:
+        hamiltonians = OrbitalChecks(orbitals)
     for done, predicted, reference in _batches(predictions, source, keys):
-        if orbitals is not None and "hamiltonian" in predictions.fields:
+        if orbitals is not None and hamiltonians is not None:
             check_hamiltonians(
                 predicted,
                 reference,
@@ -127,7 +114,7 @@ def check_predictions(
                 data_name=source.info.name,
                 is_first=not collected.n_conformations,
             )
-            collected.add_orbitals(predicted, reference, orbitals)
+            hamiltonians.add(predicted, reference)
         collected.add(predicted, reference)
         if progress is not None:
             progress(done)
@@ -141,8 +128,8 @@ def check_predictions(
     except NablaDFTError as error:
         error.add_note(f"({predictions.path.name})")
         raise
-    if "hamiltonian" in predictions.fields:
-        collected.report_orbitals(passed, warnings)
+    if hamiltonians is not None:
+        hamiltonians.report(passed, warnings)
     return Checked(
         part=part,
         fields=predictions.fields,
@@ -162,16 +149,12 @@ class _Collected:
         self._n_atoms: list[IntArray] = []
         self._forces: list[tuple[PredictedRecords, FlatRecords]] = []
         self._net_forces: list[float] = []
-        self._n_open_shells = 0
-        self._n_unbound = 0
-        self._gaps: list[float] = []
-        self._electrons_off = 0.0
 
     def add(self, predicted: PredictedRecords, reference: FlatRecords) -> None:
         """Take in a batch."""
         if "energy" in predicted.values:
             self._energies.append((predicted.values["energy"], reference.values["energy"]))
-            self._isolated += [_isolated(numbers) for numbers in _each(reference)]
+            self._isolated += [_isolated(numbers) for numbers in atoms_of_each(reference)]
             self._n_atoms.append(np.diff(reference.atom_offsets))
         if "forces" in predicted.values:
             forces = predicted.values["forces"]
@@ -180,31 +163,6 @@ class _Collected:
             if self.n_conformations < _FORCES_TOLD_FROM:
                 self._forces.append((predicted, reference))
         self.n_conformations += len(reference)
-
-    def add_orbitals(
-        self, predicted: PredictedRecords, reference: FlatRecords, orbitals: Orbitals
-    ) -> None:
-        """Find the orbitals of each Hamiltonian, and count their electrons.
-
-        Raises:
-            HamiltonianError: They cannot be found, or are not as many electrons as the atoms have;
-                or the matrices are overlap matrices or core Hamiltonians.
-        """
-        atoms = reference.atom_offsets
-        for k, numbers in enumerate(_each(reference)):
-            geometry = (numbers, reference.positions[atoms[k] : atoms[k + 1]])
-            H = matrix_of(predicted, k, numbers, orbitals, name="hamiltonian")
-            options = {
-                "basis_set": orbitals.basis_set,
-                "orbital_order": orbitals.reference_order,
-            }
-            S = overlap_matrix(*geometry, **options)
-            where = f"conformation {reference.molecule_id[k]}/{reference.conformation_id[k]}"
-            if not self.n_conformations and not k:
-                _refuse_same(H, S, f"overlap matrices ({where})")
-                core = core_hamiltonian_matrix(*geometry, **options)
-                _refuse_same(H, core, f"core Hamiltonians, without the electrons ({where})")
-            self._count_electrons(H, S, n_electrons(numbers), where)
 
     def check_energies(self, passed: list[str], warnings: list[str]) -> None:
         """Refuse energies that are recognised as something else."""
@@ -245,46 +203,6 @@ class _Collected:
             )
         if self._energies:
             self._compare_with_energies(predicted, offsets, passed, warnings)
-
-    def report_orbitals(self, passed: list[str], warnings: list[str]) -> None:
-        """Say what the orbitals of the Hamiltonians are like."""
-        passed.append("Hamiltonians are in their declared unit, basis set and orbital order")
-        if self._gaps:
-            passed.append(
-                f"orbitals of {len(self._gaps)} closed shells found, tr(PS) is the number of "
-                f"electrons within {self._electrons_off:.0e}"
-            )
-        if self._n_open_shells:
-            warnings.append(f"{self._n_open_shells} conformations have an odd number of electrons")
-        if self._n_unbound:
-            warnings.append(
-                f"in {self._n_unbound} of {len(self._gaps)} conformations the highest occupied "
-                "orbital is above zero: not all electrons are bound"
-            )
-
-    def _count_electrons(
-        self, H: FloatArray, S: FloatArray, n_electrons_expected: int, where: str
-    ) -> None:
-        if n_electrons_expected % 2:
-            self._n_open_shells += 1
-            return
-        try:
-            orbitals = molecular_orbitals(H, S)
-            found = electrons_in(density_matrix(orbitals.coefficients, n_electrons_expected), S)
-        except (NablaDFTError, np.linalg.LinAlgError) as error:
-            message = f"The orbitals of {where} cannot be found: {error}"
-            raise HamiltonianError(message) from error
-        off = abs(found - n_electrons_expected)
-        if not np.isfinite(orbitals.energies).all() or not off < _ELECTRONS * n_electrons_expected:
-            message = (
-                f"The orbitals of {where} hold {found:.6f} electrons, {n_electrons_expected} "
-                "expected: its Hamiltonian has elements too large for float64."
-            )
-            raise HamiltonianError(message)
-        homo, lumo = homo_lumo(orbitals.energies, n_electrons_expected)
-        self._electrons_off = max(self._electrons_off, off)
-        self._n_unbound += homo > 0
-        self._gaps.append(lumo - homo)
 
     def _compare_with_energies(
         self, predicted: FloatArray, offsets: IntArray, passed: list[str], warnings: list[str]
@@ -341,11 +259,6 @@ def _batches(
         yield stop, predictions.read(keys[start:stop]), reference
 
 
-def _each(reference: FlatRecords) -> Iterator[NDArray[np.int32]]:
-    for start, stop in itertools.pairwise(reference.atom_offsets.tolist()):
-        yield reference.atomic_numbers[start:stop]
-
-
 def _isolated(numbers: NDArray[np.int32]) -> float:
     """Sum the energies of the atoms; NaN where nobody published them."""
     try:
@@ -361,9 +274,3 @@ def _refuse_named(mistake: str | None, field: str, expected: str) -> None:
     if "stored as" in mistake:
         raise UnitError(message)
     raise PredictionsError(message)
-
-
-def _refuse_same(hamiltonian: FloatArray, other: FloatArray, what: str) -> None:
-    if float(np.mean(np.abs(hamiltonian - other))) < _SAME_MATRIX:
-        message = f"The Hamiltonians are {what}."
-        raise HamiltonianError(message)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Literal
 
 import nabladft
 from nabladft.benchmark.evaluation import file_sha256
@@ -21,6 +21,7 @@ from nabladft.benchmark.tasks import task_named
 from nabladft.errors import EntryError, NablaDFTError
 from nabladft.leaderboard.at_hand import open_named, split_named
 from nabladft.leaderboard.board import details_path_of, entry_paths, read_scored_entry
+from nabladft.leaderboard.comparison import Difference, differences_between, is_round_off
 from nabladft.leaderboard.published import read_published
 from nabladft.leaderboard.submission import evaluate_with_samples, score_of, scored_entry
 
@@ -32,14 +33,6 @@ if TYPE_CHECKING:
     from nabladft.leaderboard.entry import Score, ScoredData
     from nabladft.splits import Split
     from nabladft.storage.source import ConformationSource
-
-#: Relative difference up to which two numbers are one number added up in another order.
-ROUND_OFF: Final = 1e-9
-#: The same for numbers near zero: errors of energies in hartree are never so small.
-_ABSOLUTE: Final = 1e-14
-
-#: Printed figures: rounded to eight digits, which round-off can move by one in the last.
-_ROUNDED: Final = 1e-7
 
 Status = Literal["recomputed", "round-off", "claimed", "wrong"]
 
@@ -152,7 +145,7 @@ def check_consistency(scored: ScoredEntry) -> None:
     for score, results in zip(entry.scores, details.results, strict=True):
         file = score.predictions
         expected = score_of(results, seed=score.seed, n_bytes=file.n_bytes, url=file.url)
-        differences = list(_differences(expected, score, "score"))
+        differences = list(differences_between(expected, score, "score"))
         if differences:
             message = (
                 f"{_named(score)}: {differences[0].place} is {differences[0].found} in the entry "
@@ -168,7 +161,7 @@ def check_consistency(scored: ScoredEntry) -> None:
         if same != (first.data_hash, first.split_hash, first.scorer_version, first.bootstrap):
             message = "its scores are of different data, splits or scorers."
             raise EntryError(message)
-    for difference in _differences(expected_entry, entry, "entry"):
+    for difference in differences_between(expected_entry, entry, "entry"):
         message = (
             f"{difference.place} is {difference.found} in the entry and {difference.expected} in "
             "the details."
@@ -182,13 +175,6 @@ def check_consistency(scored: ScoredEntry) -> None:
     if not shown <= set(cells):
         message = "its details show parts or seeds that it has no score of."
         raise EntryError(message)
-
-
-@dataclass(frozen=True)
-class _Difference:
-    place: str
-    expected: object
-    found: object
 
 
 @dataclass(kw_only=True)
@@ -261,7 +247,7 @@ def _recompute(scored: ScoredEntry, number: int, shelf: _Shelf) -> tuple[Status,
     )
     # Which version of the package it was does not matter as long as the metrics are the same.
     found = dataclasses.replace(found, scorer_version=recorded.scorer_version)
-    differences = list(_differences(found, recorded, "results"))
+    differences = list(differences_between(found, recorded, "results"))
     if score.seed == scored.entry.scores[0].seed:
         where = {"part": score.part, "seed": score.seed}
         for name, computed in (
@@ -273,7 +259,7 @@ def _recompute(scored: ScoredEntry, number: int, shelf: _Shelf) -> tuple[Status,
                 for one in getattr(scored.details, name)
                 if {"part": one.part, "seed": one.seed} == where
             )
-            differences += _differences(computed, shown, name)
+            differences += differences_between(computed, shown, name)
     return _judged(differences)
 
 
@@ -317,42 +303,15 @@ def _what_is_absent(
     return ""
 
 
-def _judged(differences: Sequence[_Difference]) -> tuple[Status, str]:
+def _judged(differences: Sequence[Difference]) -> tuple[Status, str]:
     if not differences:
         return "recomputed", ""
-    real = [one for one in differences if not _is_round_off(one)]
+    real = [one for one in differences if not is_round_off(one)]
     if not real:
         return "round-off", f"{len(differences)} numbers differ in the last digits"
     first = real[0]
     more = f", and {len(real) - 1} more differ" if len(real) > 1 else ""
     return "wrong", f"{first.place} is {first.found}, computed again {first.expected}{more}"
-
-
-def _is_round_off(difference: _Difference) -> bool:
-    mine, other = difference.expected, difference.found
-    if not isinstance(mine, float) or not isinstance(other, float):
-        return False
-    is_rounded = difference.place.startswith(("parity", "worst"))
-    relative = _ROUNDED if is_rounded else ROUND_OFF
-    return abs(mine - other) <= max(relative * max(abs(mine), abs(other)), _ABSOLUTE)
-
-
-def _differences(expected: Any, found: Any, place: str) -> Iterator[_Difference]:  # noqa: ANN401
-    """Compare nested records, tables and numbers; say where they differ."""
-    if dataclasses.is_dataclass(expected) and type(expected) is type(found):
-        for one in dataclasses.fields(expected):
-            name = one.name
-            yield from _differences(
-                getattr(expected, name), getattr(found, name), f"{place}.{name}"
-            )
-    elif isinstance(expected, dict) and isinstance(found, dict) and set(expected) == set(found):
-        for key in expected:
-            yield from _differences(expected[key], found[key], f"{place}.{key}")
-    elif isinstance(expected, tuple) and isinstance(found, tuple) and len(expected) == len(found):
-        for number, (mine, other) in enumerate(zip(expected, found, strict=True)):
-            yield from _differences(mine, other, f"{place}[{number}]")
-    elif expected != found:
-        yield _Difference(place, expected, found)
 
 
 def _files_by_hash(folders: Iterable[Path], scores: Sequence[Score]) -> dict[str, Path]:

@@ -5,7 +5,9 @@ import re
 import numpy as np
 import pytest
 
+from nabladft.benchmark.matrix_scores import Orbitals
 from nabladft.benchmark.tasks import task_named
+from nabladft.chemistry.basis import DEF2_SVP
 from nabladft.chemistry.core_hamiltonian import core_hamiltonian_matrix
 from nabladft.chemistry.elements import isolated_atoms_energy
 from nabladft.chemistry.orbitals import reorder_orbitals
@@ -16,7 +18,8 @@ from nabladft.errors import (
     PredictionsError,
     UnitError,
 )
-from nabladft.leaderboard.checking import _Collected, check_predictions
+from nabladft.leaderboard.checking import check_predictions
+from nabladft.leaderboard.orbital_checks import OrbitalChecks
 from nabladft.predictions import Predictions
 
 PART = "test_structures"
@@ -169,7 +172,9 @@ def test_a_file_of_another_part_lacks_conformations(write, check, split):
 
 
 def test_a_hamiltonian_whose_orbitals_cannot_be_found_is_refused():
-    collected = _Collected()
+    checks = OrbitalChecks(
+        Orbitals(basis_set=DEF2_SVP, predicted_order="ascending", reference_order="ascending")
+    )
 
     with pytest.raises(HamiltonianError, match="The orbitals of here cannot be found"):
-        collected._count_electrons(np.eye(3), np.ones((3, 3)), 2, "here")
+        checks.count_electrons(np.eye(3), np.ones((3, 3)), 2, "here")
