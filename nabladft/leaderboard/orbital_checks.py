@@ -89,8 +89,8 @@ class OrbitalChecks:
             warnings.append(f"{self._n_open_shells} conformations have an odd number of electrons")
         if self._n_unbound:
             warnings.append(
-                f"in {self._n_unbound} of {self._n_closed_shells} conformations the highest occupied "
-                "orbital is above zero: not all electrons are bound"
+                f"in {self._n_unbound} of {self._n_closed_shells} conformations the highest "
+                "occupied orbital is above zero: not all electrons are bound"
             )
 
     def count_electrons(

@@ -171,7 +171,8 @@ def check_consistency(scored: ScoredEntry) -> None:
     if len(set(cells)) < len(cells):
         message = "it has two scores of one part and seed."
         raise EntryError(message)
-    shown = {(one.part, one.seed) for one in (*details.parity, *details.worst)}
+    shown = {(one.part, one.seed) for one in details.parity}
+    shown |= {(one.part, one.seed) for one in details.worst}
     if not shown <= set(cells):
         message = "its details show parts or seeds that it has no score of."
         raise EntryError(message)
@@ -317,7 +318,7 @@ def _judged(differences: Sequence[Difference]) -> tuple[Status, str]:
 def _files_by_hash(folders: Iterable[Path], scores: Sequence[Score]) -> dict[str, Path]:
     """Find the predictions of scores; only files of the right size are hashed."""
     sizes = {score.predictions.n_bytes for score in scores}
-    found = {}
+    found: dict[str, Path] = {}
     for folder in folders:
         for path in sorted(folder.rglob("*")) if folder.is_dir() else [folder]:
             if path.is_file() and path.stat().st_size in sizes:
