@@ -7,12 +7,13 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts \
   --constraint requirements/constraints.txt
 DATA ?= nano
+SITE := nabladft/leaderboard/site
 
 # One thread for each numerical library of a worker; parallelism comes from processes.
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install benchmark test test-slow check format wheel wheel-test nano clean
+.PHONY: help install benchmark test test-slow check format site viewer wheel wheel-test nano clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -35,6 +36,14 @@ check: $(VENV)/.dev  ## lint, format, types, spelling
 format: $(VENV)/.dev  ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+site: $(VENV)/.site viewer  ## write the leaderboard as a static site into site/
+	$(BIN)/nabladft leaderboard build --out site
+
+viewer:  ## install the 3-D viewer of the site's molecules (npm)
+	@if command -v npm >/dev/null; then \
+	  npm install --prefix $(SITE) --no-package-lock --omit=dev --no-audit --no-fund --loglevel=error; \
+	else echo "npm is not there: molecules of the site will be drawings, without the 3-D view"; fi
 
 wheel: $(VENV)/.dev  ## build the wheel into dist/
 	rm -rf dist
@@ -65,6 +74,10 @@ $(VENV)/.train: $(VENV)/.created pyproject.toml requirements/constraints.txt req
 	@echo "installing nabladft with what training and labelling need (some minutes the first time)"
 	$(PIP) --editable ".[train,label]"
 	bash requirements/schnetpack.sh $(BIN)/python
+	@touch $@
+
+$(VENV)/.site: $(VENV)/.created pyproject.toml requirements/constraints.txt
+	$(PIP) --editable ".[site]"
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.train

@@ -5,6 +5,7 @@ They are made for these tests and stand nowhere else; no model is behind them.
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import shutil
 
@@ -57,22 +58,24 @@ def entry(name, task="energy", *, title=None, seeds=(1,), data=("nano",), n=156,
     )
 
 
-def add(board, wanted, error, *, task="energy", parts=PARTS, milliseconds=1.0):
+def add(board, wanted, error, *, milliseconds=1.0, source=None, split=None):
     """Score predictions whose error is known, and write the entry into a leaderboard."""
-    source, split = nabladft.open("nano"), read_split("nano")
-    folder = board.parent / f"{board.name}-predictions" / wanted.name
+    source = source or nabladft.open("nano")
+    split = split or read_split("nano")
+    task = wanted.task
+    folder = board.parent / f"{board.name}-predictions" / f"{task}-{wanted.name}"
     folder.mkdir(parents=True)
     for seed in wanted.training.seeds or (None,):
-        for part in parts:
+        for part in PARTS:
             rng = np.random.default_rng([len(wanted.name), seed or 0, len(part)])
             keys = split.part(part)
             fields = ["energy", "forces"] if task == "energy" else ["hamiltonian"]
             records = source.read(source.rows_of(keys), fields=fields)
             info = PredictionsInfo(
-                dataset="nano",
+                dataset=source.info.name,
                 data_hash=source.data_hash,
                 model=wanted.title,
-                split="nano",
+                split=split.name,
                 split_hash=split.sha256,
                 part=part,
                 orbital_order=source.info.orbital_order,
@@ -94,8 +97,7 @@ def add(board, wanted, error, *, task="energy", parts=PARTS, milliseconds=1.0):
                     **({} if task == "energy" else {"n_orbitals": _orbitals(records)}),
                     **columns,
                 )
-    submission = submit([folder], wanted, partial=len(parts) < len(PARTS))
-    return write_submission(submission, board)
+    return write_submission(submit([folder], wanted, source=source, split=split), board)
 
 
 def nothing(record, worse, rng):
@@ -130,48 +132,71 @@ def hamiltonian_error(scale):
     return run
 
 
-def with_published(board):
-    """Put the published rows of the repository beside the entries."""
+#: Texts that would run, break out, or break the layout if they were not only text.
+SCRIPT = "<script>window.ran = 1</script>"
+IMAGE = '"><img src=x onerror="window.ran = 1">'
+LONG_WORD = "W" * 990
+TEMPLATE = "{{ 7 * 7 }}{% raw %}</script><!--"
+FORMULA = '=HYPERLINK("https://example.org","x")'
+BIDI = "GemNet \u202e\u2066txt.exe"
+
+
+def hostile_entry():
+    """Make an entry that is against nobody's schema and still means no good."""
+    return entry(
+        "hostile",
+        title=SCRIPT,
+        who=Who(authors=(IMAGE, FORMULA, "W" * 100), affiliations=(TEMPLATE, "W" * 200)),
+        description=f"{LONG_WORD}\n{SCRIPT}"[:1000],
+        licence="javascript:alert(1)",
+        paper="https://example.org/?q=javascript:alert(1)&x=(1)",
+        data=("nano", IMAGE),
+        hardware=f"{TEMPLATE} {'W' * 60}",
+    )
+
+
+def add_published(board):
+    """Put the published rows of the repository beside the entries, and a hostile one."""
     shutil.copytree(board_folder() / "published", board / "published")
-    return board
+    with (board / "published" / "results.csv").open("a", encoding="utf-8", newline="") as file:
+        row = ["energy", "energy_mae", "hartree", BIDI, SCRIPT, "test_scaffolds", "0.0001", ""]
+        csv.writer(file, lineterminator="\n").writerow([*row, "helm", f"{IMAGE} {LONG_WORD}"])
 
 
-def small_board(folder):
-    """Three energy models, one of two seeds, and two Hamiltonian models on one part."""
-    board = folder / "board"
+def full_board(board, *, source, split):
+    """Make a leaderboard with everything that a page can show.
+
+    Args:
+        board: Folder to make it in.
+        source: Small data with Hamiltonians; energies are those of nano.
+        split: Split of ``source``.
+    """
+    nothing_learned = {"n_parameters": 0, "data": (), "n": 0, "hours": 0.0, "subset": "none"}
     add(
         board,
-        entry(
-            "isolated_atoms-nano",
-            title="isolated atoms",
-            seeds=(),
-            data=(),
-            n=0,
-            n_parameters=0,
-            hours=0.0,
-            subset="none",
-        ),
+        entry("isolated_atoms-nano", title="isolated atoms", seeds=(), **nothing_learned),
         nothing,
         milliseconds=0.02,
     )
     add(board, entry("careful-nano", title="Careful", seeds=(1, 2)), energy_error(2e-3))
     add(
         board,
-        entry("hasty-nano", title="Hasty", data=("nano", "QM9"), n_parameters=52_000, hours=0.05),
+        entry("hasty-nano", title="Hasty", n_parameters=52_000, hours=0.05, n=40, subset="tiny"),
         energy_error(6e-3),
         milliseconds=0.2,
     )
-    scaffolds = ("test_scaffolds",)
-    for name, scale in (("initial_guess-nano", 2e-2), ("blocks-nano", 2e-3)):
+    add(board, hostile_entry(), energy_error(4e-3))
+    for name, scale in (("initial_guess-memory", 2e-2), ("blocks", 2e-3)):
         add(
             board,
             entry(name, "hamiltonian", title=name.partition("-")[0].replace("_", " ")),
             hamiltonian_error(scale),
-            task="hamiltonian",
-            parts=scaffolds,
             milliseconds=8.0,
+            source=source,
+            split=split,
         )
-    return with_published(board)
+    add_published(board)
+    return board
 
 
 def _orbitals(records):
