@@ -96,13 +96,16 @@ class Outcome:
     def is_good(self) -> bool:
         """Whether nothing was lost and nothing doubled."""
         counts = {self.submitted, self.found, self.scored, self.scored_once, self.equal}
-        return len(counts) == 1 and self.submitted > 0 and not self.files_left and self.audit_is_whole
+        return (
+            len(counts) == 1 and self.submitted > 0 and not self.files_left and self.audit_is_whole
+        )
 
 
 class Clients:
     """Threads that make one submission after the other until they are told to stop."""
 
     def __init__(self, place: Place, url: str, token: str, n_clients: int) -> None:
+        """Keep them; nothing is sent yet."""
         self._place, self._url, self._token = place, url, token
         self._stop = threading.Event()
         self._numbers = iter(range(10**9))
@@ -112,6 +115,7 @@ class Clients:
         self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(n_clients)]
 
     def start(self) -> None:
+        """Let each begin."""
         for thread in self._threads:
             thread.start()
 
@@ -150,18 +154,21 @@ class Clients:
 class Victim:
     """A process that is killed and started again."""
 
-    def __init__(self, target: Callable[..., None], *arguments: Any) -> None:
+    def __init__(self, target: Callable[..., None], *arguments: object) -> None:
+        """Start it."""
         self._target, self._arguments = target, arguments
         self.n_kills = 0
         self._start()
 
     def kill(self) -> None:
+        """Send SIGKILL, and start it again."""
         self._process.kill()
         self._process.join()
         self.n_kills += 1
         self._start()
 
     def stop(self) -> None:
+        """Stop it for good."""
         self._process.terminate()
         self._process.join(20)
         self._process.kill()

@@ -113,7 +113,7 @@ def write_predictions(
     *,
     number: int = 0,
     energies: np.ndarray[Any, Any] | None = None,
-    **attributes: Any,
+    **attributes: Any,  # noqa: ANN401 - of all types
 ) -> Path:
     """Write predictions for the part: isolated atoms with an error that the number decides.
 

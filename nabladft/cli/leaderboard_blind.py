@@ -40,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
     copy = write_public_copy(
         open_source(args.data), read_split(args.split), args.out, parts=args.parts
     )
-    print(f"{copy.n_conformations} conformations without labels in {copy.store}, ids by part in {copy.split}")
+    print(f"{copy.n_conformations} conformations without labels in {copy.store}")
+    print(f"ids by part in {copy.split}")
     print(f'data_hash = "{copy.data_hash}"')
     return 0

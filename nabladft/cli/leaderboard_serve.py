@@ -49,7 +49,17 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(message)
     settings = read_settings(args.config)
     # The libraries of the server are an extra.
+    from nabladft.leaderboard.server.public import bits_of_submission  # noqa: PLC0415
     from nabladft.leaderboard.server.serving import serve, worker_command  # noqa: PLC0415
+
+    def announce(address: str) -> None:
+        bits = bits_of_submission(
+            tuple(settings.tasks.values()),
+            n_files=settings.limits.files,
+            digits=settings.scoring.digits,
+        )
+        print(f"serving {settings.title!r} at {address}", flush=True)
+        print(f"the scores of one submission carry at most {bits:.0f} bits", flush=True)
 
     serve(
         settings,
@@ -57,6 +67,6 @@ def run(args: argparse.Namespace) -> int:
         port=args.port,
         n_workers=args.workers,
         worker_command=worker_command(Path(args.config).resolve()),
-        announce=lambda address: print(f"serving {settings.title!r} at {address}", flush=True),
+        announce=announce,
     )
     return 0

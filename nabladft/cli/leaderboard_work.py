@@ -12,8 +12,8 @@ _EPILOG = """\
 examples:
   nabladft leaderboard work --config server.toml
 
-`nabladft leaderboard serve` starts a worker of its own. More workers may run, also on other machines
-that share the data folder and the database.
+`nabladft leaderboard serve` starts a worker of its own. More workers may run, also on other
+machines that share the data folder and the database.
 """
 
 

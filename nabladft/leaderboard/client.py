@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import ipaddress
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -36,6 +35,7 @@ from nabladft.transport.settings import TransportSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
 #: Bytes of one request of an upload; what a reverse proxy has to let pass.
 PIECE_BYTES: Final = 8 << 20
@@ -241,7 +241,7 @@ class ScoringServer:
 
         return retrying(self._settings, sleep=self._sleep)(attempt)
 
-    def _json(self, method: str, place: str, **content: Any) -> dict[str, Any]:
+    def _json(self, method: str, place: str, **content: object) -> dict[str, Any]:
         response = self._answer(method, place, **content)
         try:
             found: dict[str, Any] = response.json()
@@ -250,10 +250,15 @@ class ScoringServer:
             raise BadResponseError(message) from error
         return found
 
-    def _answer(self, method: str, place: str, **content: Any) -> requests.Response:
+    def _answer(self, method: str, place: str, **content: object) -> requests.Response:
         return retrying(self._settings, sleep=self._sleep)(self._once, method, place, **content)
 
-    def _once(self, method: str, place: str, **content: Any) -> requests.Response:
+    def _once(
+        self,
+        method: str,
+        place: str,
+        **content: Any,  # noqa: ANN401 - of all types
+    ) -> requests.Response:
         url = f"{self.url}{place}"
         try:
             response = self._session.request(
@@ -299,8 +304,8 @@ def _checked_address(url: str) -> str:
         raise InputError(message)
     if parts.scheme == "http" and not _is_loopback(parts.hostname):
         message = (
-            f"{url} would send the token in the clear. Use https; only a server on this machine may "
-            "have http."
+            f"{url} would send the token in the clear. Use https; only a server on this machine "
+            "may have http."
         )
         raise InputError(message)
     return url.rstrip("/")
@@ -320,5 +325,7 @@ def _plain_name(name: str) -> str:
         >>> _plain_name("my predictions (1).h5"), _plain_name("-é.h5")
         ('my_predictions__1_.h5', 'f-_.h5')
     """
-    plain = "".join(one if one.isascii() and (one.isalnum() or one in "._-") else "_" for one in name)
+    plain = "".join(
+        one if one.isascii() and (one.isalnum() or one in "._-") else "_" for one in name
+    )
     return (plain if plain[:1].isalnum() else f"f{plain}")[:100]

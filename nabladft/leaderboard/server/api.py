@@ -6,7 +6,7 @@ HEAD tells how many bytes are here, PATCH appends from there.
 # FastAPI evaluates the annotations of endpoints, so the names in them are imported at run time.
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Final
 
@@ -42,7 +42,7 @@ try:
     from fastapi.exceptions import RequestValidationError
     from fastapi.responses import HTMLResponse, JSONResponse
     from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-    from starlette.datastructures import MutableHeaders
+    from starlette.datastructures import Headers, MutableHeaders
     from starlette.exceptions import HTTPException
     from starlette.requests import ClientDisconnect
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -123,15 +123,17 @@ def create_app(settings: ServerSettings, database: Database) -> FastAPI:
         responses=_PROBLEMS,
         max_body_size=_LARGEST_BODY,
     )
-    limits = RateLimits(settings.limits)
-    app.include_router(_public_routes(settings, Submissions(settings, database), database))
-    app.include_router(_submission_routes(settings, database, limits))
+    limits, submissions = RateLimits(settings.limits), Submissions(settings, database)
+    account_of = _authenticated(database, limits)
+    app.include_router(_public_routes(settings, submissions, database))
+    app.include_router(_submission_routes(submissions, account_of))
+    app.include_router(_upload_routes(settings, submissions, account_of))
     app.add_exception_handler(SubmissionError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _refused_by_framework)
     app.add_exception_handler(sa.exc.OperationalError, _database_away)
     app.add_exception_handler(Exception, _failed)
-    app.add_middleware(_Edge, limits=limits)
+    app.add_middleware(_Edge, limits=limits, upload_bytes=settings.limits.upload_bytes)
     return app
 
 
@@ -184,12 +186,8 @@ def _public_routes(
     return router
 
 
-def _submission_routes(
-    settings: ServerSettings, database: Database, limits: RateLimits
-) -> APIRouter:
-    """Make the routes that need a token."""
-    router = APIRouter()
-    submissions = Submissions(settings, database)
+def _authenticated(database: Database, limits: RateLimits) -> Callable[..., Account]:
+    """Make the dependency that gives the account of a request, or refuses it."""
     bearer = HTTPBearer(auto_error=False, description="from `nabladft leaderboard token add`")
 
     def account_of(
@@ -201,8 +199,13 @@ def _submission_routes(
         limits.count_token(account.token_id)
         return account
 
+    return account_of
+
+
+def _submission_routes(submissions: Submissions, account_of: Callable[..., Account]) -> APIRouter:
+    """Make the routes of submissions, which need a token."""
+    router = APIRouter()
     Who = Annotated[Account, Depends(account_of)]
-    Id = Annotated[SubmissionId, Path(alias="id")]
 
     @router.post("/v1/submissions", status_code=201, responses={200: {"model": SubmissionOut}})
     def create(body: SubmissionIn, account: Who, response: Response) -> SubmissionOut:
@@ -221,35 +224,47 @@ def _submission_routes(
 
     @router.get("/v1/submissions")
     def list_own(account: Who) -> SubmissionsOut:
-        """List the submissions of this account, the newest first."""
+        """List the hundred newest submissions of this account."""
         return SubmissionsOut(
             submissions=[submission_out(one) for one in submissions.list(account)]
         )
 
-    @router.get("/v1/submissions/{id}")
-    def show(submission_id: Id, account: Who) -> SubmissionOut:
+    @router.get("/v1/submissions/{submission_id}")
+    def show(submission_id: SubmissionId, account: Who) -> SubmissionOut:
         """Tell state, place in the queue, and rounded aggregates once it is scored."""
         return submission_out(submissions.find(account, submission_id))
 
-    @router.delete("/v1/submissions/{id}", status_code=204)
-    def delete(submission_id: Id, account: Who) -> None:
+    @router.delete("/v1/submissions/{submission_id}", status_code=204)
+    def delete(submission_id: SubmissionId, account: Who) -> None:
         """Delete a submission before it is scored."""
         submissions.delete(account, submission_id)
 
-    @router.post("/v1/submissions/{id}/submit")
-    def submit(submission_id: Id, account: Who) -> SubmissionOut:
+    @router.post("/v1/submissions/{submission_id}/submit")
+    def submit(submission_id: SubmissionId, account: Who) -> SubmissionOut:
         """Put a complete submission into the queue; again, nothing changes."""
         return submission_out(submissions.submit(account, submission_id))
 
+    return router
+
+
+def _upload_routes(
+    settings: ServerSettings, submissions: Submissions, account_of: Callable[..., Account]
+) -> APIRouter:
+    """Make the routes of files, which need a token."""
+    router = APIRouter(prefix="/v1/submissions/{submission_id}/files")
+
     def upload_of(
-        submission_id: Id, number: Annotated[int, Path(ge=0, le=999)], account: Who
+        submission_id: SubmissionId,
+        number: Annotated[int, Path(ge=0, le=999)],
+        account: Annotated[Account, Depends(account_of)],
     ) -> tuple[Upload, str]:
         return submissions.upload(account, submission_id, number)
 
     Which = Annotated[tuple[Upload, str], Depends(upload_of)]
 
+    # Ruff does not see that the dependency takes the number.
     @router.head(
-        "/v1/submissions/{id}/files/{number}",
+        "/{number}",  # noqa: FAST003
         responses={200: {"headers": _OFFSET_HEADERS}},
         response_class=Response,
     )
@@ -258,7 +273,7 @@ def _submission_routes(
         return _with_offset(200, which[0], which[0].offset)
 
     @router.patch(
-        "/v1/submissions/{id}/files/{number}",
+        "/{number}",  # noqa: FAST003
         status_code=204,
         response_class=Response,
         responses={204: {"headers": _OFFSET_HEADERS}},
@@ -292,11 +307,12 @@ def _submission_routes(
 
 
 class _Edge:
-    """What is done for every request: count its address, set headers, leave no body unread."""
+    """What is done for every request: count its address, look at its size, set headers."""
 
-    def __init__(self, app: ASGIApp, *, limits: RateLimits) -> None:
+    def __init__(self, app: ASGIApp, *, limits: RateLimits, upload_bytes: int) -> None:
         self._app = app
         self._limits = limits
+        self._upload_bytes = upload_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -312,10 +328,18 @@ class _Edge:
 
         try:
             self._limits.count_address(scope["client"][0] if scope.get("client") else "unknown")
+            self._refuse_large(scope)
         except SubmissionError as error:
             await _problem(error)(scope, receive, send_with_headers)
             return
         await self._app(scope, receive, send_with_headers)
+
+    def _refuse_large(self, scope: Scope) -> None:
+        """Refuse a body by its declared size; one without is counted as it comes by FastAPI."""
+        declared = Headers(scope=scope).get("content-length", "")
+        limit = self._upload_bytes if scope["method"] == "PATCH" else _LARGEST_BODY
+        if declared.isdigit() and int(declared) > limit:
+            raise refusal("body_too_large", limit=limit)
 
 
 def _entry_text(entry: str | dict[str, Any]) -> str:

@@ -95,9 +95,7 @@ def write_public_copy(
     )
 
 
-def _without_labels(
-    labels: ConformationSource, keys: NDArray[np.int64]
-) -> Iterator[Conformation]:
+def _without_labels(labels: ConformationSource, keys: NDArray[np.int64]) -> Iterator[Conformation]:
     rows = labels.rows_of(keys)
     nothing = dict.fromkeys(LABEL_FIELDS)
     for start in range(0, len(rows), _BATCH):

@@ -185,7 +185,7 @@ class Claims:
             )
 
     def delay(self, claimed: Claimed) -> bool:
-        """Put the submission back because the server cannot score it now; it waits longer and longer.
+        """Put the submission back because the server cannot score it now; pauses grow.
 
         This is no fault of the submission, so it never fails by it.
         """
@@ -236,7 +236,9 @@ class Claims:
                 ).scalars()
             )
 
-    def _fail(self, connection: sa.Connection, claimed: Claimed, code: str, **values: Any) -> bool:
+    def _fail(
+        self, connection: sa.Connection, claimed: Claimed, code: str, **values: object
+    ) -> bool:
         if not self._change(
             connection,
             claimed,
@@ -258,7 +260,7 @@ class Claims:
         return True
 
     def _give_back(
-        self, connection: sa.Connection, claimed: Claimed, what: str, **values: Any
+        self, connection: sa.Connection, claimed: Claimed, what: str, **values: object
     ) -> bool:
         if not self._change(
             connection, claimed, state="queued", claim=None, lease_until=None, **values
@@ -267,7 +269,7 @@ class Claims:
         append(connection, who=self._worker, what=what, subject=claimed.id)
         return True
 
-    def _change(self, connection: sa.Connection, claimed: Claimed, **values: Any) -> bool:
+    def _change(self, connection: sa.Connection, claimed: Claimed, **values: object) -> bool:
         """Change the row if this worker still has it."""
         changed = connection.execute(
             submissions.update()

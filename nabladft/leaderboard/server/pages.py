@@ -1,4 +1,4 @@
-"""The status page, for people: what is in the queue, what has been scored. No script, no other file."""
+"""The status page, for people: the queue, and what has been scored. No script, no other file."""
 
 from __future__ import annotations
 
@@ -31,9 +31,7 @@ def status_page(
         board: Rows, the best first.
         counts: Submissions by state.
     """
-    titles = {
-        metric: METRICS[metric].title for task in tasks for metric in task.metrics
-    }
+    titles = {metric: METRICS[metric].title for task in tasks for metric in task.metrics}
     return _template().render(
         title=title,
         version=__version__,

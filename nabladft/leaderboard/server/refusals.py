@@ -49,8 +49,8 @@ FAILURES: Final = {
 
 #: What to do after any of them.
 NEXT_STEP: Final = (
-    "`nabladft submit ... --server URL --check --data COPY --split SPLIT`, on your machine and with "
-    "the public copy of the data, names the place."
+    "`nabladft submit ... --server URL --check --data COPY --split SPLIT`, on your machine and "
+    "with the public copy of the data, names the place."
 )
 
 _REQUESTS: Final = {
@@ -61,15 +61,19 @@ _REQUESTS: Final = {
     "entry": (422, "The entry cannot be used: {reason}"),
     "scored_entry": (
         422,
-        "The entry has scores already. Leave out the tables data, scorer, details and scores: "
-        "they are written by scoring.",
+        (
+            "The entry has scores already. Leave out the tables data, scorer, details and scores: "
+            "they are written by scoring."
+        ),
     ),
     "task_kind": (422, "The entry is of task {entry!r}, and {name!r} is one of {kind!r}."),
     "same_file": (422, "Two files have the same SHA-256. Send each once."),
     "number_of_files": (
         422,
-        "This task has {n_parts} parts and the entry {n_seeds} seeds (or none), so {expected} files "
-        "are expected, and {given} are announced.",
+        (
+            "This task has {n_parts} parts and the entry {n_seeds} seeds, so {expected} files are "
+            "expected, and {given} are announced."
+        ),
     ),
     "too_many_files": (422, "A submission has at most {limit} files. Leave out some seeds."),
     "file_too_large": (413, "A predictions file has at most {limit} bytes."),
@@ -80,8 +84,10 @@ _REQUESTS: Final = {
     ),
     "daily_limit": (
         429,
-        "This account has had {limit} submissions scored today (UTC). Submit it tomorrow; what is "
-        "uploaded is kept.",
+        (
+            "This account has had {limit} submissions scored today (UTC). Submit it tomorrow; what "
+            "is uploaded is kept."
+        ),
     ),
     "rate_limit": (429, "Too many requests. Wait {seconds} seconds."),
     "offset": (409, "The next byte of this file is number {offset}. Send from there."),

@@ -100,7 +100,7 @@ class SubmissionOut(_Body):
 
 
 class SubmissionsOut(_Body):
-    """The submissions of an account, the newest first."""
+    """The hundred newest submissions of an account."""
 
     submissions: list[SubmissionOut]
 

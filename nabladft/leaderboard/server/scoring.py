@@ -190,7 +190,8 @@ def score_job(job: Job) -> list[dict[str, Any]]:
         LabelsUnavailableError: The server cannot score it now.
     """
     source, split = _open_labels(job)
-    opened = [_open_predictions(path) for path in job.paths]
+    most = max(len(split.part(part)) for part in job.parts)
+    opened = [_open_predictions(path, most=most) for path in job.paths]
     seeds = _check_parts(job, opened)
     scored = []
     for predictions, seed, sha256 in zip(opened, seeds, job.sha256, strict=True):
@@ -279,9 +280,9 @@ def _open_labels(job: Job) -> tuple[BlindSource, Split]:
     return blind, replace(split, data_hash=job.data_hash)
 
 
-def _open_predictions(path: str) -> Predictions:
+def _open_predictions(path: str, *, most: int) -> Predictions:
     try:
-        return Predictions(path)
+        return Predictions(path, most=most)
     except (NablaDFTError, OSError, ValueError, KeyError) as error:
         code = _failure_of(error)
         raise RefusedError("not_predictions" if code == "values" else code) from error

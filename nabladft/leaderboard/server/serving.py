@@ -22,6 +22,7 @@ except ImportError as _error:
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
+    from typing import Self
 
     from nabladft.leaderboard.server.settings import ServerSettings
 
@@ -95,7 +96,7 @@ class Supervisor:
         ]
         self._stop = threading.Event()
 
-    def __enter__(self) -> Supervisor:
+    def __enter__(self) -> Self:
         """Start the workers."""
         for thread in self._threads:
             thread.start()

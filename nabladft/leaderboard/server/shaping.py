@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from nabladft.benchmark.tasks import task_named
@@ -95,7 +96,13 @@ def task_out(task: TaskSettings, *, digits: int) -> TaskOut:
 
 def board_out(rows: Sequence[Mapping[str, Any]], settings: ServerSettings) -> BoardOut:
     """Shape the board: tasks in the order of the configuration, the best row first."""
-    shaped = [_row_out(row) for row in rows if row["task"] in settings.tasks]
+    shaped = [
+        _row_out(
+            row["task"], row["entry"], row["account"], row["finished_at"], row["public_scores"]
+        )
+        for row in rows
+        if row["task"] in settings.tasks
+    ]
     order = list(settings.tasks)
     shaped.sort(key=lambda row: (order.index(row.task), _badness(row, settings), row.name))
     return BoardOut(rows=shaped)
@@ -115,19 +122,21 @@ def _optional_time(seconds: float | None) -> str | None:
     return None if seconds is None else time_text(seconds)
 
 
-def _row_out(row: Mapping[str, Any]) -> RowOut:
-    entry = parse_entry(row["entry"], where=row["id"])
+# Anybody may ask for the board, and a row never changes.
+@lru_cache(maxsize=10_000)
+def _row_out(task: str, text: str, account: str, finished_at: float, scores: str) -> RowOut:
+    entry = parse_entry(text, where=f"an entry of {account}")
     return RowOut(
-        task=row["task"],
+        task=task,
         name=entry.name,
         title=entry.title,
-        account=row["account"],
+        account=account,
         authors=list(entry.who.authors),
         paper=entry.model.paper,
         code=entry.model.code,
         n_parameters=entry.model.n_parameters,
-        finished_at=time_text(row["finished_at"]),
-        scores=json.loads(row["public_scores"]),
+        finished_at=time_text(finished_at),
+        scores=json.loads(scores),
     )
 
 

@@ -11,7 +11,6 @@ import json
 import secrets
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
@@ -25,6 +24,7 @@ from nabladft.leaderboard.server.uploads import Upload, remove_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from nabladft.leaderboard.server.accounts import Account
     from nabladft.leaderboard.server.database import Database
@@ -147,13 +147,13 @@ class Submissions:
             return self._shown(connection, account, submission_id)
 
     def list(self, account: Account) -> list[Submission]:
-        """Give all submissions of an account but the deleted ones, the newest first."""
+        """Give the hundred newest submissions of an account, without the deleted ones."""
         with self._database.reading() as connection:
             found = connection.execute(
                 sa.select(submissions.c.id)
                 .where(submissions.c.account_id == account.id, submissions.c.state != "deleted")
                 .order_by(submissions.c.created_at.desc())
-                .limit(1000)
+                .limit(100)
             ).scalars()
             return [self._shown(connection, account, one) for one in found.all()]
 

@@ -88,8 +88,12 @@ class Upload:
             raise refusal("offset", offset=self.n_bytes)
         with self._locked() as descriptor:
             here = os.fstat(descriptor).st_size
-            if offset != here or self.is_verified:
-                raise refusal("offset", offset=self.offset)
+            if self.is_verified:
+                # Another request finished it between the two looks, and this one made a new file.
+                self.unfinished.unlink(missing_ok=True)
+                raise refusal("offset", offset=self.n_bytes)
+            if offset != here:
+                raise refusal("offset", offset=here)
             try:
                 here = await self._append(descriptor, pieces, here, idle_seconds)
             except OSError as error:

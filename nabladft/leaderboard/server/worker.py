@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -18,7 +19,7 @@ import time
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from nabladft.benchmark.results import parse_results
-from nabladft.errors import NablaDFTError
+from nabladft.errors import FormatError, NablaDFTError
 from nabladft.leaderboard.entry import parse_entry
 from nabladft.leaderboard.server.claims import Claims
 from nabladft.leaderboard.server.public import public_score
@@ -27,11 +28,11 @@ from nabladft.leaderboard.server.scoring import Job
 from nabladft.leaderboard.server.uploads import remove_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from nabladft.leaderboard.server.claims import Claimed
     from nabladft.leaderboard.server.database import Database
-    from nabladft.leaderboard.server.settings import ServerSettings
+    from nabladft.leaderboard.server.settings import ServerSettings, TaskSettings
 
 _log: Final = logging.getLogger(__name__)
 
@@ -45,7 +46,18 @@ _LARGEST_COMPLAINT: Final = 20_000
 _HOUSEKEEPING_SECONDS: Final = 60.0
 
 #: The child gets these variables of the worker and no other: no token, no database.
-_CHILD_VARIABLES: Final = ("PATH", "HOME", "LANG", "PYTHONPATH", "NABLADFT_DATA", "TMPDIR")
+_CHILD_VARIABLES: Final = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "TMPDIR",
+    "PYTHONPATH",
+    "LD_LIBRARY_PATH",
+    "NABLADFT_DATA",
+    # What the machine says of its processor.
+    "OPENBLAS_CORETYPE",
+    "OPENBLAS_L2_SIZE",
+)
 
 #: Numerical libraries allocate for every thread; limits are easier to choose with one.
 _ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -75,7 +87,8 @@ class Worker:
     ) -> None:
         """Keep them; nothing is claimed yet."""
         self._settings = settings
-        self._claims = Claims(settings, database, worker=name or f"worker-{os.getpid()}")
+        name = name or f"worker {os.getpid()} at {socket.gethostname()}"[:80]
+        self._claims = Claims(settings, database, worker=name)
         self.stop = stop or threading.Event()
 
     def run(self) -> None:
@@ -87,7 +100,7 @@ class Worker:
                     self.tidy()
                     tidied = time.monotonic()
                 worked = self.work_once()
-            except Exception:
+            except Exception:  # noqa: BLE001
                 # The database may be away for a while; what is claimed comes back by its lease.
                 _log.exception("the worker goes on after an error")
                 worked = False
@@ -137,17 +150,7 @@ class Worker:
         )
         outcome = self._run_child(claimed, job)
         if outcome["outcome"] == "scored":
-            results = [one["results"] for one in outcome["scored"]]
-            public = [
-                public_score(
-                    parse_results(one["results"], where=claimed.id),
-                    task,
-                    seed=one["seed"],
-                    digits=scoring.digits,
-                )
-                for one in outcome["scored"]
-            ]
-            self._claims.finish(claimed, results=results, public_scores=public)
+            self._finish(claimed, job, task, outcome["scored"])
         elif outcome["outcome"] == "failed" and outcome["code"] in FAILURES:
             self._claims.fail(claimed, outcome["code"])
         elif outcome["outcome"] == "unavailable":
@@ -155,6 +158,28 @@ class Worker:
             self._claims.delay(claimed)
         else:
             self._claims.crashed(claimed)
+
+    def _finish(
+        self, claimed: Claimed, job: Job, task: TaskSettings, scored: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Round here what the child has computed: it is the one that met a stranger's file."""
+        try:
+            results = [parse_results(one["results"], where=claimed.id) for one in scored]
+            seeds = [one["seed"] for one in scored]
+            found = {(one.part, seed) for one, seed in zip(results, seeds, strict=True)}
+            if found != {(part, seed) for part in job.parts for seed in job.seeds or (None,)}:
+                message = f"The scores of {claimed.id} are of other parts or seeds."
+                raise FormatError(message)
+            public = [
+                public_score(one, task, seed=seed, digits=self._settings.scoring.digits)
+                for one, seed in zip(results, seeds, strict=True)
+            ]
+        except (FormatError, KeyError, TypeError):
+            _log.exception("the outcome of scoring %s cannot be used", claimed.id)
+            self._claims.crashed(claimed)
+            return
+        documents = [one["results"] for one in scored]
+        self._claims.finish(claimed, results=documents, public_scores=public)
 
     def _run_child(self, claimed: Claimed, job: Job) -> dict[str, Any]:
         """Run the child to its end while extending the lease.
@@ -164,7 +189,7 @@ class Worker:
         """
         environment = {key: os.environ[key] for key in _CHILD_VARIABLES if key in os.environ}
         # A tuple of words, no shell; -P keeps the working folder out of the modules.
-        with subprocess.Popen(  # noqa: S603
+        with subprocess.Popen(
             (sys.executable, "-P", "-m", "nabladft.leaderboard.server.scoring"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pytest
 import uvicorn
-from benchmarks.leaderboard_place import PART, TASK, entry_text, make_place, write_predictions
 
 import nabladft
+from benchmarks.leaderboard_place import PART, TASK, entry_text, make_place, write_predictions
 from nabladft.leaderboard.client import ScoringServer
 from nabladft.leaderboard.server.accounts import add_token, find_account
 from nabladft.leaderboard.server.api import create_app
@@ -209,9 +209,7 @@ class Running:
 
     def client(self, name="ada", **options):
         self.board.account(name)
-        return ScoringServer(
-            self.url, self.board.tokens[name], **{"settings": QUICK, **options}
-        )
+        return ScoringServer(self.url, self.board.tokens[name], **{"settings": QUICK, **options})
 
     def headers(self, name="ada"):
         self.board.account(name)

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import requests
 import sqlalchemy as sa
-from benchmarks.leaderboard_place import TASK, entry_text, local_score, write_predictions
 
 import nabladft
+from benchmarks.leaderboard_place import TASK, entry_text, local_score, write_predictions
 from nabladft.leaderboard.server.database import submissions as table
 
 HEAD = {"Content-Type": "application/offset+octet-stream", "Upload-Offset": "0"}
@@ -65,7 +65,8 @@ def test_the_whole_way_gives_the_score_that_is_computed_here(new_server, databas
 
 
 @pytest.mark.parametrize(
-    "authorization", [None, "Bearer", "Bearer x", "Basic eDp5", f"Bearer nabladft_{'0' * 16}_{'a' * 43}"]
+    "authorization",
+    [None, "Bearer", "Bearer x", "Basic eDp5", f"Bearer nabladft_{'0' * 16}_{'a' * 43}"],
 )
 @pytest.mark.parametrize(
     ("method", "place"),
@@ -105,7 +106,7 @@ def test_without_a_good_token_nothing_is_answered(authorization, method, place, 
         ({"surprise": 1}, (422, "invalid")),
         ({"task": "nowhere"}, (422, "unknown_task")),
         ({"entry": "x" * 2_000_000}, (413, "body_too_large")),
-        ({"entry": "\ud800"}, (422, "invalid")),
+        ({"entry": "\ud800"}, (422, "entry")),
         ({"entry": {"name": "\ud800"}}, (422, "entry")),
         ({"entry": {"name": None}}, (422, "entry")),
         ({"entry": {"name": [1, {}]}}, (422, "entry")),
@@ -304,7 +305,10 @@ def test_a_probe_sees_nothing_but_rounded_aggregates(server):
         server.board.worker().work_once()
         answers.append(server.client().show(made["id"]))
     shown = [answer["scores"][0]["metrics"]["energy_mae"] for answer in answers]
-    exact = [np.abs(guess - truth + shift * (np.arange(len(truth)) == 0)).mean() for shift in (0, small, -small)]
+    exact = [
+        np.abs(guess - truth + shift * (np.arange(len(truth)) == 0)).mean()
+        for shift in (0, small, -small)
+    ]
 
     # What is not visible: the shift, which moves the mean by 0.03 mEh of 400.
     assert len(set(exact)) == 3

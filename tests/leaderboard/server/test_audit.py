@@ -68,8 +68,12 @@ def test_many_writers_at_once_leave_no_gap_and_no_number_twice(board):
 
 
 def test_what_is_rolled_back_leaves_no_line(board):
-    with pytest.raises(RuntimeError), board.database.writing() as connection:
-        append(connection, who="ada", what="test", subject="0")
-        raise RuntimeError
+    def begin_and_fail():
+        with board.database.writing() as connection:
+            append(connection, who="ada", what="test", subject="0")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        begin_and_fail()
 
     assert list(lines(board.database)) == []

@@ -2,9 +2,9 @@ import json
 
 import numpy as np
 import pytest
-from benchmarks.leaderboard_place import PART
 
 import nabladft
+from benchmarks.leaderboard_place import PART
 from nabladft.errors import InputError, SplitError, UnknownNameError
 from nabladft.fields import LABEL_FIELDS
 from nabladft.leaderboard.server.blinding import write_public_copy
@@ -71,6 +71,4 @@ def test_a_copy_is_made_into_a_new_folder_of_parts_that_exist(tmp_path):
 
 def test_a_split_of_other_data_is_refused(tmp_path, public_copy):
     with pytest.raises(SplitError, match="was made for data"):
-        write_public_copy(
-            nabladft.open(public_copy / "data"), read_split("nano"), tmp_path / "new"
-        )
+        write_public_copy(nabladft.open(public_copy / "data"), read_split("nano"), tmp_path / "new")

@@ -18,9 +18,7 @@ def change(board, **values):
 
 
 def actions(board):
-    return [
-        line.what for line in lines(board.database) if line.what not in {"token_added"}
-    ]
+    return [line.what for line in lines(board.database) if line.what != "token_added"]
 
 
 def test_the_longest_waiting_is_claimed_first_and_nothing_twice(board):

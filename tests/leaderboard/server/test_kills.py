@@ -1,6 +1,7 @@
 """SIGKILL of server and worker at random moments: nothing is lost and nothing doubled."""
 
 import pytest
+
 from benchmarks.leaderboard_kills import torture
 
 
@@ -9,11 +10,7 @@ def check(outcome):
     assert outcome.files_left == 0
     assert outcome.submitted >= 2
     assert (
-        outcome.submitted
-        == outcome.found
-        == outcome.scored
-        == outcome.scored_once
-        == outcome.equal
+        outcome.submitted == outcome.found == outcome.scored == outcome.scored_once == outcome.equal
     )
     assert outcome.claims >= outcome.scored
 

@@ -11,9 +11,9 @@ import time
 import h5py
 import numpy as np
 import pytest
-from benchmarks.leaderboard_place import PART, local_score, write_predictions
 
 import nabladft
+from benchmarks.leaderboard_place import PART, local_score, write_predictions
 from nabladft.benchmark.evaluation import evaluate, file_sha256
 from nabladft.benchmark.results import parse_results
 from nabladft.leaderboard.server.public import public_score
@@ -115,7 +115,10 @@ def test_seeds_are_stated_or_the_only_one(place, path):
     ],
 )
 def test_predictions_for_something_else_are_refused(attributes, code, place):
-    assert code_of(job_of(place, write_predictions(place, place.folder / "p.h5", **attributes))) == code
+    assert (
+        code_of(job_of(place, write_predictions(place, place.folder / "p.h5", **attributes)))
+        == code
+    )
 
 
 def set_nan(file):

@@ -23,7 +23,11 @@ def test_the_example_can_be_read_and_has_the_headlines_of_its_task(tmp_path):
         ("digits = 3", "digits = 0", "digits = 0, but it must be at least 1, at most 6"),
         ("digits = 3", "digits = 3\nwall = 1", r"\[server.scoring\] has no option 'wall'"),
         ("upload_bytes", "upload", r"\[server.limits\] has no option 'upload'"),
-        ('kind = "energy"', 'kind = "energies"', "tasks.0.kind = 'energies'.*Did you mean 'energy'"),
+        (
+            'kind = "energy"',
+            'kind = "energies"',
+            "tasks.0.kind = 'energies'.*Did you mean 'energy'",
+        ),
         ('kind = "energy"', 'kind = "energy"\nmetrics = ["mae"]', "No metric 'mae'"),
         ("0" * 64, "0" * 63, "must be 64 hexadecimal digits"),
         ('name = "nano-energy"', 'name = "../x"', "must be lower case letters"),

@@ -4,8 +4,8 @@ import time
 
 import pytest
 import sqlalchemy as sa
-from benchmarks.leaderboard_place import TASK, entry_text
 
+from benchmarks.leaderboard_place import TASK, entry_text
 from nabladft.errors import SubmissionError
 from nabladft.leaderboard.entry import (
     PredictionsFile,
@@ -207,9 +207,7 @@ def test_the_limit_of_a_day_counts_identical_predictions_once(new_board, databas
     # On the next day it is accepted.
     with board.database.writing() as connection:
         connection.execute(
-            table.update()
-            .where(table.c.state == "queued")
-            .values(submitted_at=time.time() - 86400)
+            table.update().where(table.c.state == "queued").values(submitted_at=time.time() - 86400)
         )
     board.submissions.submit(board.account(), third)
     assert board.find(first).row["state"] == board.find(third).row["state"] == "queued"

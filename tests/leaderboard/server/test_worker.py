@@ -5,9 +5,9 @@ import shutil
 import h5py
 import numpy as np
 import pytest
-from benchmarks.leaderboard_place import local_score, write_predictions
 
 import nabladft
+from benchmarks.leaderboard_place import local_score, write_predictions
 from nabladft.leaderboard.server.audit import lines
 from nabladft.leaderboard.server.database import submissions as table
 from nabladft.leaderboard.server.scoring import Job
