@@ -105,7 +105,9 @@ def gather(
         for one, seed in zip(opened, given, strict=True)
     )
     _check_complete(files, entry, [p for p in task.parts if p in split.parts], partial=partial)
-    order = {seed: number for number, seed in enumerate(entry.training.seeds)}
+    order: dict[int | None, int] = {
+        seed: number for number, seed in enumerate(entry.training.seeds)
+    }
     return Bundle(
         entry=entry,
         task=task,
