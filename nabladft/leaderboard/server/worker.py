@@ -167,15 +167,17 @@ class Worker:
             results = [parse_results(one["results"], where=claimed.id) for one in scored]
             seeds = [one["seed"] for one in scored]
             found = {(one.part, seed) for one, seed in zip(results, seeds, strict=True)}
-            if found != {(part, seed) for part in job.parts for seed in job.seeds or (None,)}:
-                message = f"The scores of {claimed.id} are of other parts or seeds."
-                raise FormatError(message)
             public = [
                 public_score(one, task, seed=seed, digits=self._settings.scoring.digits)
                 for one, seed in zip(results, seeds, strict=True)
             ]
-        except (FormatError, KeyError, TypeError):
-            _log.exception("the outcome of scoring %s cannot be used", claimed.id)
+            is_right = found == {
+                (part, seed) for part in job.parts for seed in job.seeds or (None,)
+            }
+        except (FormatError, KeyError, TypeError, ValueError):
+            _log.exception("the outcome of scoring %s cannot be read", claimed.id)
+            is_right = False
+        if not is_right:
             self._claims.crashed(claimed)
             return
         documents = [one["results"] for one in scored]
