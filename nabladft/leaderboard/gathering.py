@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from nabladft.benchmark.evaluation import file_sha256
 from nabladft.benchmark.tasks import task_named
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from nabladft.leaderboard.entry import Entry
     from nabladft.splits import Split
     from nabladft.storage.source import ConformationSource
+
+#: Suffixes of what ``nabladft predict --from`` turns into predictions files.
+_CONVERTIBLE: Final = (".npz", ".xyz", ".extxyz")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +135,13 @@ def predictions_files(predictions: Sequence[str | Path]) -> list[Path]:
             message = f"There are no files predictions-*.h5 in {given}."
             raise InputError(message)
         paths += found
+    for path in paths:
+        if path.suffix.lower() in _CONVERTIBLE:
+            message = (
+                f"{path.name} has to be converted first: nabladft predict --from {path.name} --data "
+                "DATA --part PART --out predictions.h5"
+            )
+            raise InputError(message)
     if not paths:
         message = "There is nothing to submit: give at least one predictions file."
         raise InputError(message)

@@ -124,6 +124,14 @@ def test_a_folder_stands_for_its_predictions(shared_files, submission, entry, da
     assert bundle.files == submission.files
 
 
+def test_other_formats_are_to_be_converted_first(entry, data, tmp_path):
+    path = tmp_path / "mine.npz"
+    path.write_bytes(b"PK")
+
+    with pytest.raises(InputError, match=r"nabladft predict --from mine\.npz"):
+        gather([path], entry, **data)
+
+
 def test_missing_parts_are_named(files, entry, data):
     with pytest.raises(EntryError, match=r"missing: test_scaffolds of seed 1. A row is compared"):
         gather(files[:2], entry, **data)
