@@ -138,8 +138,8 @@ def predictions_files(predictions: Sequence[str | Path]) -> list[Path]:
     for path in paths:
         if path.suffix.lower() in _CONVERTIBLE:
             message = (
-                f"{path.name} has to be converted first: nabladft predict --from {path.name} --data "
-                "DATA --part PART --out predictions.h5"
+                f"{path.name} has to be converted first: nabladft predict --from {path.name} "
+                "--data DATA --part PART --out predictions.h5"
             )
             raise InputError(message)
     if not paths:
