@@ -210,7 +210,7 @@ def _target(
     **about: Any,  # noqa: ANN401
 ) -> tuple[NDArray[Any], PredictionsInfo]:
     """Find the conformations to predict, and what the file shall say of itself."""
-    of_part: dict[str, str] = {}
+    of_part: dict[str, Any] = {}
     keys = source.keys
     if args.part is not None:
         try:

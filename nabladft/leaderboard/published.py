@@ -129,7 +129,8 @@ def read_published(folder: str | Path) -> tuple[PublishedRow, ...]:
             if None in texts or None in texts.values():
                 message = f"{where}: {len(header)} fields expected; quote a text with a comma."
                 raise EntryError(message)
-            row = PublishedRow(**(texts | {"value": _value_of(texts["value"], where)}))
+            values: dict[str, Any] = texts | {"value": _value_of(texts["value"], where)}
+            row = PublishedRow(**values)
             _check_row(row, sources, metrics, where)
             if rows.setdefault(_identity(row), row) is not row:
                 message = f"{where}: a second value of {' '.join(_identity(row))}."

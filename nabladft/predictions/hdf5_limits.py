@@ -116,7 +116,7 @@ def check_member(file: h5py.File, name: str) -> h5py.Dataset:
     try:
         dataset = file[name]
         is_array = isinstance(dataset, h5py.Dataset)
-        dtype = dataset.dtype if is_array else None
+        dtype: Any = dataset.dtype if is_array else None
     except (KeyError, OSError, TypeError, ValueError) as error:
         refuse(file, f"{name!r} cannot be read: {_one_line(error)}")
     if not is_array:

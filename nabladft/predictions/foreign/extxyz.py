@@ -153,9 +153,10 @@ class ExtxyzPredictions:
 
     def _frame(self, row: int, text: str) -> _Frame:
         import ase.io  # noqa: PLC0415 - slow to import
-        from ase.io.extxyz import key_val_str_to_dict  # noqa: PLC0415
+        from ase.io import extxyz  # noqa: PLC0415
 
-        said = key_val_str_to_dict(text.split("\n", 2)[1])
+        parse: Any = extxyz.key_val_str_to_dict  # untyped
+        said = parse(text.split("\n", 2)[1])
         columns = [int(n) for n in str(said.get("Properties", "")).split(":")[2::3]]
         if sum(map(abs, columns)) > MOST_COLUMNS:
             self._refuse(row, f"declares more than {MOST_COLUMNS} columns")

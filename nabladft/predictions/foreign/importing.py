@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import h5py
 import numpy as np
@@ -231,7 +231,7 @@ def _columns(
     units: dict[str, str],
     add_isolated_atoms: bool,
     path: Path,
-) -> dict[str, NDArray[np.generic]]:
+) -> dict[str, Any]:
     """Give a batch as :meth:`PredictionsWriter.append` takes it."""
     if batch.energy.dtype.itemsize < np.dtype(np.float64).itemsize and not add_isolated_atoms:
         message = (
@@ -244,7 +244,7 @@ def _columns(
     if add_isolated_atoms:
         molecules = np.split(numbers, offsets[1:-1])
         energy = energy + np.array([isolated_atoms_energy(one) for one in molecules])
-    columns: dict[str, NDArray[np.generic]] = {
+    columns: dict[str, Any] = {
         "keys": batch.keys,
         "n_atoms": np.diff(offsets),
         "atomic_numbers": numbers,
