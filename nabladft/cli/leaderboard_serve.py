@@ -50,7 +50,8 @@ def run(args: argparse.Namespace) -> int:
     settings = read_settings(args.config)
     # The libraries of the server are an extra.
     from nabladft.leaderboard.server.public import bits_of_submission  # noqa: PLC0415
-    from nabladft.leaderboard.server.serving import serve, worker_command  # noqa: PLC0415
+    from nabladft.leaderboard.server.serving import serve  # noqa: PLC0415
+    from nabladft.leaderboard.server.supervision import worker_command  # noqa: PLC0415
 
     def announce(address: str) -> None:
         bits = bits_of_submission(

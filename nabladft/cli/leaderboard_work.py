@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     # The libraries of the server are an extra.
     from nabladft.leaderboard.server.database import Database  # noqa: PLC0415
-    from nabladft.leaderboard.server.serving import wait_for_parent  # noqa: PLC0415
+    from nabladft.leaderboard.server.supervision import wait_for_parent  # noqa: PLC0415
     from nabladft.leaderboard.server.worker import run_worker  # noqa: PLC0415
 
     run_worker(

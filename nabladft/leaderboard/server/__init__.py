@@ -45,6 +45,6 @@ because creation has a unique key and every other change names the state that it
 Modules: :mod:`settings`, :mod:`database`, :mod:`audit`, :mod:`accounts`, :mod:`submissions` and
 :mod:`uploads` (what the API changes), :mod:`claims` (what workers change), :mod:`public` (what may
 be seen, and rounding), :mod:`refusals` (every message), :mod:`scoring` (the child), :mod:`worker`,
-:mod:`blinding` (the copy of the data without labels), :mod:`api`, :mod:`limiting`, :mod:`pages`,
-:mod:`serving`.
+:mod:`blinding` (the copy of the data without labels), :mod:`api`, :mod:`schemas` and :mod:`shaping`
+(what goes over the wire), :mod:`limiting`, :mod:`pages`, :mod:`serving`, :mod:`supervision`.
 """

@@ -94,8 +94,8 @@ _CODES: Final = {
 }
 
 
-def create_app(settings: ServerSettings, database: Database) -> FastAPI:
-    """Make the application.
+def create_app(settings: ServerSettings, database: Database) -> ASGIApp:
+    """Make the application, for uvicorn or any other ASGI server.
 
     Args:
         settings: Of the server.
@@ -133,8 +133,8 @@ def create_app(settings: ServerSettings, database: Database) -> FastAPI:
     app.add_exception_handler(HTTPException, _refused_by_framework)
     app.add_exception_handler(sa.exc.OperationalError, _database_away)
     app.add_exception_handler(Exception, _failed)
-    app.add_middleware(_Edge, limits=limits, upload_bytes=settings.limits.upload_bytes)
-    return app
+    # Outside of FastAPI's own limit of bodies, which would answer with plain text.
+    return _Edge(app, limits=limits, upload_bytes=settings.limits.upload_bytes)
 
 
 def _public_routes(
@@ -226,7 +226,7 @@ def _submission_routes(submissions: Submissions, account_of: Callable[..., Accou
     def list_own(account: Who) -> SubmissionsOut:
         """List the hundred newest submissions of this account."""
         return SubmissionsOut(
-            submissions=[submission_out(one) for one in submissions.list(account)]
+            submissions=[submission_out(one) for one in submissions.of_account(account)]
         )
 
     @router.get("/v1/submissions/{submission_id}")

@@ -146,7 +146,7 @@ class Submissions:
         with self._database.reading() as connection:
             return self._shown(connection, account, submission_id)
 
-    def list(self, account: Account) -> list[Submission]:
+    def of_account(self, account: Account) -> list[Submission]:
         """Give the hundred newest submissions of an account, without the deleted ones."""
         with self._database.reading() as connection:
             found = connection.execute(

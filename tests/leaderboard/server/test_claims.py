@@ -134,7 +134,7 @@ def test_old_uploads_expire_and_queued_submissions_do_not(board):
 
     assert claims_of(board).expire() == 1
 
-    assert [one.row["id"] for one in board.submissions.list(board.account())] == [queued]
+    assert [one.row["id"] for one in board.submissions.of_account(board.account())] == [queued]
     assert board.create(1) != uploading
 
 

@@ -55,7 +55,7 @@ def test_submitting_to_a_server_prints_the_rounded_score(server, sent, working, 
     # Again: the same submission.
     assert main(arguments) == 0
     assert f"{metric['value']:g}" in capsys.readouterr().out
-    assert len(server.board.submissions.list(server.board.account())) == 1
+    assert len(server.board.submissions.of_account(server.board.account())) == 1
 
 
 def test_without_waiting_it_is_queued(server, sent, monkeypatch, capsys):
@@ -71,7 +71,7 @@ def test_checking_needs_no_token_and_sends_nothing(server, sent, capsys):
     assert main([*sent, "--check", *public(server.board.place)]) == 0
 
     assert "Nothing was sent." in capsys.readouterr().out
-    assert server.board.submissions.list(server.board.account()) == []
+    assert server.board.submissions.of_account(server.board.account()) == []
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,8 @@ def test_the_place_of_a_mistake_is_named_beside_the_public_copy(server, sent, ca
 
     assert main([*sent, "--check"]) == 0
     assert main([*sent, "--check", *public(server.board.place)]) == 2
-    assert "conformation_id 1000000" in capsys.readouterr().err
+    key = server.board.place.split.part(PART)[0]
+    assert f"molecule_id {key[0]}, conformation_id {key[1]}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -132,8 +132,8 @@ def test_nobody_sees_or_changes_what_another_account_has(board):
     ):
         with pytest.raises(SubmissionError, match="no such submission"):
             action()
-    assert board.submissions.list(board.account("bob")) == []
-    assert [one.row["id"] for one in board.submissions.list(board.account())] == [made]
+    assert board.submissions.of_account(board.account("bob")) == []
+    assert [one.row["id"] for one in board.submissions.of_account(board.account())] == [made]
 
 
 def test_only_a_complete_submission_is_queued_and_only_once(board):

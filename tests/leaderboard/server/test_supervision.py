@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nabladft.leaderboard.server.serving import Supervisor, worker_command
+from nabladft.leaderboard.server.supervision import Supervisor, worker_command
 from nabladft.leaderboard.server.worker import run_worker
 
 #: Says that it runs, then does what a worker does at the end of its standard input.
@@ -21,7 +21,7 @@ def command(folder):
 
 def pids(folder, n):
     """Wait until n processes have said that they run."""
-    for _ in range(600):
+    for _ in range(2400):
         found = [int(path.name) for path in folder.iterdir()]
         if len(found) >= n:
             return found
@@ -30,7 +30,7 @@ def pids(folder, n):
 
 
 def ends(pid):
-    for _ in range(600):
+    for _ in range(2400):
         try:
             if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
                 return True
@@ -48,7 +48,7 @@ def folder(tmp_path):
 
 
 def test_workers_are_started_again_and_end_with_the_server(folder, monkeypatch):
-    monkeypatch.setattr("nabladft.leaderboard.server.serving._PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("nabladft.leaderboard.server.supervision._PAUSE_SECONDS", 0.0)
     with Supervisor(command(folder), 2):
         first = pids(folder, 2)
         os.kill(first[0], signal.SIGKILL)
@@ -62,7 +62,7 @@ def test_workers_are_started_again_and_end_with_the_server(folder, monkeypatch):
 def test_a_worker_ends_when_its_server_is_killed(folder):
     program = (
         "import sys, time\n"
-        "from nabladft.leaderboard.server.serving import Supervisor\n"
+        "from nabladft.leaderboard.server.supervision import Supervisor\n"
         f"with Supervisor({command(folder)!r}, 1):\n"
         "    time.sleep(600)\n"
     )
