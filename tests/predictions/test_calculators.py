@@ -184,7 +184,7 @@ def test_another_job_and_a_second_process_are_refused(predict, tmp_path, source)
     [
         (
             "fail",
-            r"conformation_id 2: RuntimeError: no convergence after 100 cycles\. 2 of 9 .* are kept",
+            r"conformation_id 2: RuntimeError: no convergence after 100 cycles\. 2 of 9 .*kept",
         ),
         ("nan", "forces that are not finite .* for molecule_id 1, conformation_id 2"),
         ("shape", r"forces of shape \(2, 3\) for molecule_id 1, conformation_id 2, not \(3, 3\)"),
