@@ -46,6 +46,9 @@ _DAMAGED: Final = (OSError, RuntimeError, LookupError, ValueError, TypeError, Me
 #: All that has been published are 16 million.
 MOST_CONFORMATIONS: Final = 20_000_000
 
+#: Of one conformation. The atoms of a few hundred are in memory before they are compared with data.
+MOST_ATOMS: Final = 4096
+
 #: The array of offsets of each matrix, and the attribute of :class:`PredictedRecords`.
 _OFFSETS: Final = {name: f"{name}_offsets" for name in MATRIX_FIELDS}
 
@@ -225,6 +228,12 @@ class Predictions:
         # Compared, not subtracted: the difference of two large integers can overflow.
         if offsets[0] != 0 or (offsets[1:] <= offsets[:-1]).any():
             self._refuse(f"{name!r} must start at 0 and increase")
+        if name == "atom_offsets" and int(np.diff(offsets).max()) > MOST_ATOMS:
+            row = int(np.diff(offsets).argmax())
+            self._refuse(
+                f"molecule_id {self.keys[row, 0]}, conformation_id {self.keys[row, 1]} has "
+                f"{offsets[row + 1] - offsets[row]} atoms, at most {MOST_ATOMS} are read"
+            )
         return offsets
 
     def _check_lengths(self, file: h5py.File) -> None:

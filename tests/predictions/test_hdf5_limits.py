@@ -164,6 +164,15 @@ def overflowing_offsets(file):
     file["atom_offsets"][:] = [0, 2**63 - 1, -(2**63) + 10, 6]
 
 
+def many_atoms(file):
+    for name, length in {"atomic_numbers": 5000, "forces": (5000, 3)}.items():
+        attributes = dict(file[name].attrs)
+        del file[name]
+        file[name] = np.ones(length, dtype="i4" if name == "atomic_numbers" else "f8")
+        file[name].attrs.update(attributes)
+    file["atom_offsets"][:] = [0, 1, 4999, 5000]
+
+
 REFUSED = {
     "many members": (many_members, "it has 22 members, at most 16 are read"),
     "many attributes": (many_attributes, "attributes, at most 64 are accepted"),
@@ -208,6 +217,7 @@ REFUSED = {
     "padded chunk": (raw_chunk(zlib.compress(bytes(24)) + bytes(200)), "has .* bytes, 24 expected"),
     "no gzip": (raw_chunk(b"not compressed"), "a chunk of 'energy' is damaged, or not compressed"),
     "long raw chunk": (raw_chunk(bytes(40), mask=1), "a chunk of 'energy' has 40 bytes, 24 exp"),
+    "atoms": (many_atoms, "molecule_id 1, conformation_id 1 has 4998 atoms, at most 4096 are"),
     "offsets": (overflowing_offsets, "'atom_offsets' must start at 0 and increase"),
 }
 
