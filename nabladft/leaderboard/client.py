@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import requests
+from tenacity.nap import sleep as plain_sleep
 
 from nabladft.benchmark.evaluation import file_sha256
 from nabladft.errors import (
@@ -30,7 +31,7 @@ from nabladft.errors import (
     SubmissionError,
 )
 from nabladft.transport.failures import failure_of_exception, failure_of_status, seconds_of
-from nabladft.transport.retries import plain_sleep, retrying
+from nabladft.transport.retries import retrying
 from nabladft.transport.settings import TransportSettings
 
 if TYPE_CHECKING:
@@ -282,7 +283,7 @@ class ScoringServer:
         if status == requests.codes["unauthorized"]:
             message = f"{url} does not accept the token. Ask its operators for a new one."
             return AccessRefusedError(message)
-        if code is not None and status < requests.codes["internal_server_error"]:
+        if code is not None and status < 500:
             return SubmissionError(said, code=code, status=status)
         return failure_of_status(url, status, body=b"", retry_after=asked)
 

@@ -128,26 +128,30 @@ audit_log = sa.Table(
     sa.Column("sha256", sa.String(64), nullable=False),
 )
 
-# Lines of the audit log are only added, whoever is connected.
-for _verb in ("UPDATE", "DELETE"):
-    event.listen(
-        audit_log,
-        "after_create",
-        sa.DDL(
-            f"CREATE TRIGGER audit_log_no_{_verb.lower()} BEFORE {_verb} ON audit_log "
-            "BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END"
-        ).execute_if(dialect="sqlite"),
-    )
-event.listen(
-    audit_log,
-    "after_create",
-    sa.DDL(
-        "CREATE OR REPLACE FUNCTION audit_log_append_only() RETURNS trigger AS $$ "
-        "BEGIN RAISE EXCEPTION 'the audit log is append-only'; END $$ LANGUAGE plpgsql; "
-        "CREATE TRIGGER audit_log_no_change BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_log "
-        "FOR EACH STATEMENT EXECUTE FUNCTION audit_log_append_only()"
-    ).execute_if(dialect="postgresql"),
-)
+#: Lines of the audit log are only added, whoever is connected.
+_TRIGGERS: Final = {
+    "sqlite": [
+        f"CREATE TRIGGER audit_log_no_{verb.lower()} BEFORE {verb} ON audit_log "
+        "BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END"
+        for verb in ("UPDATE", "DELETE")
+    ],
+    "postgresql": [
+        (
+            "CREATE OR REPLACE FUNCTION audit_log_append_only() RETURNS trigger AS $$ "
+            "BEGIN RAISE EXCEPTION 'the audit log is append-only'; END $$ LANGUAGE plpgsql"
+        ),
+        (
+            "CREATE TRIGGER audit_log_no_change BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_log "
+            "FOR EACH STATEMENT EXECUTE FUNCTION audit_log_append_only()"
+        ),
+    ],
+}
+
+
+@event.listens_for(audit_log, "after_create")
+def _protect(_: object, connection: sa.Connection, **__: object) -> None:
+    for statement in _TRIGGERS[connection.dialect.name]:
+        connection.exec_driver_sql(statement)
 
 
 class Database:
@@ -229,7 +233,7 @@ class Database:
 
 def _open_sqlite(connection: DBAPIConnection, _: object) -> None:
     # Python's module would begin transactions itself, and too late.
-    connection.isolation_level = None  # type: ignore[attr-defined]
+    connection.isolation_level = None
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode = WAL")
     # A commit that was answered is on the disk, also when the power fails.

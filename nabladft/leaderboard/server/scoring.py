@@ -104,8 +104,9 @@ class Job:
     @classmethod
     def from_json(cls, line: str) -> Job:
         """Read it."""
-        values = json.loads(line)
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        values: dict[str, Any] = json.loads(line)
+        values |= {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
+        return cls(**values)
 
 
 class LabelsUnavailableError(NablaDFTError):
