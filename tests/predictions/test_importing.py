@@ -421,7 +421,7 @@ WRONG_FRAMES = {
     "columns": (same, text(":forces:R:3", ":x:R:1000000000"), "more than 64 columns"),
     "hidden columns": (
         same,
-        text(COMMENT, "Propert\\ies=species:S:1:pos:R:3:x:R:1000000000 ignored="),
+        text(COMMENT, "Proper\\ties=species:S:1:pos:R:3:x:R:1000000000 ignored="),
         "more than 64 columns",
     ),
     "deep JSON": (same, text(COMMENT, f'x="_JSON {"[" * 60_000}" {COMMENT}'), "frame 0 .*Error"),
