@@ -68,6 +68,7 @@ def json_text(table: Table) -> str:
             "better": column.better,
         }
         for column in table.columns
+        if not column.is_drawing
     ]
     rows = [
         {"group": group.title, "published": group.is_published, **_json_row(table, row)}

@@ -170,6 +170,7 @@ def _dummy_column(contest: Contest, metric: str) -> Column:
     return Column(
         key=f"{metric}_against_dummy",
         title=f"÷ {contest.dummy.title}",
+        file_title=f"{metric_title(metric)} over {contest.dummy.title}",
         better="lower",
         hint=f"{metric_title(metric)} divided by that of {contest.dummy.title}, which learns "
         "nothing: 1 is as bad as that, 0 is perfect.",
@@ -182,8 +183,8 @@ def _mean_column(contest: Contest) -> Column:
     return Column(
         key="mean_against_dummy",
         title=f"÷ {contest.dummy.title}",
+        file_title=f"{metric_title(metric)} over {contest.dummy.title}",
         better="lower",
-        group=metric_title(metric),
         hint=f"{metric_title(metric)} divided by that of {contest.dummy.title}, which learns "
         "nothing, in the geometric mean over the parts: 1 is as bad as that, 0 is perfect.",
     )

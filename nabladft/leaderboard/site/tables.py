@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -37,6 +38,7 @@ class Column:
         has_spread: Whether its cells have a standard deviation over seeds.
         is_wide: Whether its texts may break into lines.
         is_drawing: Whether it only draws what another column says; it is not in files.
+        file_title: Header in files where that of the page says too little without its neighbours.
     """
 
     key: str
@@ -50,12 +52,30 @@ class Column:
     has_spread: bool = False
     is_wide: bool = False
     is_drawing: bool = False
+    file_title: str = ""
 
     @property
     def full_title(self) -> str:
         """The header with the one above it and the unit, for files."""
-        title = ", ".join(part for part in (self.group, self.title) if part)
+        title = self.file_title or ", ".join(part for part in (self.group, self.title) if part)
         return f"{title} [{self.unit}]" if self.unit else title
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnGroup:
+    """A header above neighbouring columns.
+
+    Attributes:
+        title: Header; empty above columns without one.
+        span: Number of columns.
+        unit: Symbol of the unit that they share, or empty.
+        better: Which way is better, or None.
+    """
+
+    title: str
+    span: int
+    unit: str
+    better: Literal["lower", "higher"] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,7 +201,9 @@ class Table:
     sorted_by: str | None = None
 
     def __post_init__(self) -> None:
-        """Check that rows have a cell for each column."""
+        """Check that columns can be told apart and that rows have a cell for each."""
+        titles = {column.full_title for column in self.columns}
+        assert len(titles) == len(self.columns), self.slug
         for row in self.rows():
             assert len(row.cells) == len(self.columns), self.slug
 
@@ -217,15 +239,16 @@ class Table:
         return kinds == {True, False}
 
     @property
-    def column_groups(self) -> list[tuple[str, int]]:
-        """Headers above the columns and how many each spans; empty when there are none."""
-        found: list[tuple[str, int]] = []
-        for column in self.columns:
-            if found and found[-1][0] == column.group:
-                found[-1] = (column.group, found[-1][1] + 1)
-            else:
-                found.append((column.group, 1))
-        return found if any(title for title, _ in found) else []
+    def column_groups(self) -> list[ColumnGroup]:
+        """Headers above the columns; empty when there are none."""
+        found: list[ColumnGroup] = []
+        for title, columns in itertools.groupby(self.columns, key=lambda column: column.group):
+            members = list(columns)
+            same = {(one.unit, one.better) for one in members}
+            assert not title or len(same) == 1, self.slug
+            unit, better = same.pop() if title else ("", None)
+            found.append(ColumnGroup(title=title, span=len(members), unit=unit, better=better))
+        return found if any(group.title for group in found) else []
 
 
 @dataclass(frozen=True, kw_only=True)
