@@ -231,7 +231,7 @@ def test_a_failure_has_a_code_and_a_message_of_the_reviewed_list(server):
     path = server.board.place.folder / "p.h5"
     path.write_bytes(b"no HDF5 at all")
     made = submit(server, path)
-    server.board.worker().work_once()
+    server.board.score_here()
 
     found = server.client().show(made["id"])
 
@@ -244,7 +244,7 @@ def test_texts_of_an_entry_are_escaped_on_the_status_page(server):
     entry = entry_text().replace('"My model"', '"<script>alert(1)</script>"')
     entry = entry.replace('"Ada Lovelace"', '"\\"><img src=x onerror=alert(1)>"')
     server.board.queue(1, entry=entry)
-    server.board.worker().work_once()
+    server.board.score_here()
 
     answer = requests.get(f"{server.url}/status", timeout=20)
 
@@ -302,7 +302,7 @@ def test_a_probe_sees_nothing_but_rounded_aggregates(server):
             place, place.folder / f"p{number}.h5", energies=probe, details={"seed": 1}
         )
         made = submit(server, path, number)
-        server.board.worker().work_once()
+        server.board.score_here()
         answers.append(server.client().show(made["id"]))
     shown = [answer["scores"][0]["metrics"]["energy_mae"] for answer in answers]
     exact = [
@@ -330,7 +330,7 @@ def test_a_probe_sees_nothing_but_rounded_aggregates(server):
 def test_no_answer_about_a_submission_tells_of_labels_or_of_single_conformations(server):
     path = write_predictions(server.board.place, server.board.place.folder / "p.h5")
     made = submit(server, path)
-    server.board.worker().work_once()
+    server.board.score_here()
     found = server.client().show(made["id"])
 
     assert set(found) == {

@@ -14,7 +14,7 @@ schemathesis.openapi.media_type(
 )
 
 EXAMPLES = settings(
-    max_examples=5,
+    max_examples=3,
     deadline=None,
     derandomize=True,
     database=None,

@@ -1,12 +1,11 @@
 """The child's work, in this process; what only a process of its own can show is in test_worker."""
 
 import dataclasses
-import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
-import time
 
 import h5py
 import numpy as np
@@ -227,7 +226,11 @@ def test_every_failure_has_a_message_without_placeholders():
     [
         ("memory_bytes=10**9, cpu_seconds=60", "bytearray(2 * 10**9)", b"MemoryError"),
         ("memory_bytes=10**9, cpu_seconds=1", "while True: pass", -signal.SIGXCPU),
-        ("memory_bytes=10**9, cpu_seconds=60", "open('made', 'w').write('x')", b"too large"),
+        (
+            "memory_bytes=10**9, cpu_seconds=60",
+            "import os; os.write(os.open('f', os.O_CREAT | os.O_WRONLY), b'x')",
+            b"too large",
+        ),
     ],
 )
 def test_the_system_enforces_the_limits(limits, code, expected, tmp_path):
@@ -252,13 +255,13 @@ def start_child():
 
 
 def test_the_child_ends_when_its_worker_is_gone(place, path):
-    # A split that never ends to be read: the child hangs in the middle of its work.
-    os.mkfifo(place.folder / "fifo")
-    job = job_of(place, path, split=str(place.folder / "fifo"))
-    with start_child() as child:
-        child.stdin.write(f"{job.to_json()}\n".encode())
+    # Labels at a server that never answers: the child hangs in the middle of its work.
+    with socket.create_server(("127.0.0.1", 0)) as silent, start_child() as child:
+        labels = f"http://127.0.0.1:{silent.getsockname()[1]}/store"
+        child.stdin.write(f"{job_of(place, path, labels=labels).to_json()}\n".encode())
         child.stdin.flush()
-        time.sleep(0.1)
+        silent.settimeout(60)
+        silent.accept()
         assert child.poll() is None
 
         child.stdin.close()
