@@ -21,6 +21,8 @@ examples:
   nabladft leaderboard verify                compute every row again whose predictions are at hand
   nabladft leaderboard table                 the tables, in the terminal
   nabladft leaderboard build --out site      the static site
+  nabladft leaderboard serve --config server.toml
+                                             a blind scoring server (docs/server.md)
 
 How to submit a row: nabladft submit --help
 """

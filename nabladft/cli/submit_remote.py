@@ -123,7 +123,9 @@ def _report(submission: Mapping[str, Any], server: ScoringServer) -> int:
         print(f"It is {submission['state']}. The same command again waits for the score.")
         return 0
     print(f"\n{terminal([_table(submission)])}", end="")
-    print(f"\nRounded by the server. Intervals: 95 %, bootstrap over molecules. {server.url}/status")
+    print(
+        f"\nRounded by the server. Intervals: 95 %, bootstrap over molecules. {server.url}/status"
+    )
     return 0
 
 

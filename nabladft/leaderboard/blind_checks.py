@@ -142,6 +142,4 @@ def _check_contents(
     rows = source.rows_of(keys)
     for start in range(0, len(keys), _BATCH):
         reference = source.read_flat(rows[start : start + _BATCH], fields=())
-        check_atoms(
-            predictions.read(keys[start : start + _BATCH]), reference, predictions.path
-        )
+        check_atoms(predictions.read(keys[start : start + _BATCH]), reference, predictions.path)

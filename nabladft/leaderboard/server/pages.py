@@ -6,6 +6,8 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from nabladft import __version__
+from nabladft.benchmark.tables import UNIT_SYMBOLS
+from nabladft.benchmark.tasks import task_named
 from nabladft.errors import missing_extra
 from nabladft.metrics import METRICS
 
@@ -31,7 +33,7 @@ def status_page(
         board: Rows, the best first.
         counts: Submissions by state.
     """
-    titles = {metric: METRICS[metric].title for task in tasks for metric in task.metrics}
+    titles = {task.name: {name: _title(name, task.kind) for name in task.metrics} for task in tasks}
     return _template().render(
         title=title,
         version=__version__,
@@ -42,6 +44,12 @@ def status_page(
         n_scoring=counts.get("scoring", 0),
         n_scored=counts.get("scored", 0),
     )
+
+
+def _title(metric: str, kind: str) -> str:
+    """Name a metric with the unit in which the task is reported."""
+    unit = UNIT_SYMBOLS[task_named(kind).units[metric]]
+    return f"{METRICS[metric].title} [{unit}]" if unit else METRICS[metric].title
 
 
 @cache

@@ -150,8 +150,8 @@ class Worker:
         )
         outcome = self._run_child(claimed, job)
         if outcome["outcome"] == "scored":
-            self._finish(claimed, job, task, outcome["scored"])
-        elif outcome["outcome"] == "failed" and outcome["code"] in FAILURES:
+            self._finish(claimed, job, task, outcome.get("scored", ()))
+        elif outcome["outcome"] == "failed" and outcome.get("code") in FAILURES:
             self._claims.fail(claimed, outcome["code"])
         elif outcome["outcome"] == "unavailable":
             _log.error("the labels of task %s cannot be read", claimed.task)
@@ -171,6 +171,7 @@ class Worker:
                 public_score(one, task, seed=seed, digits=self._settings.scoring.digits)
                 for one, seed in zip(results, seeds, strict=True)
             ]
+            public.sort(key=lambda one: (one["seed"] or 0, task.parts.index(one["part"])))
             is_right = found == {
                 (part, seed) for part in job.parts for seed in job.seeds or (None,)
             }
@@ -213,8 +214,10 @@ class Worker:
         if code is None or code == -signal.SIGXCPU:
             return {"outcome": "failed", "code": "time"}
         if code == 0:
-            found: dict[str, Any] = json.loads(outcome)
-            return found
+            with contextlib.suppress(ValueError, RecursionError):
+                found = json.loads(outcome)
+                if isinstance(found, dict) and "outcome" in found:
+                    return found
         _log.error("scoring %s ended with code %s", claimed.id, code)
         return {"outcome": "crashed"}
 

@@ -282,9 +282,9 @@ def numbers_in(text):
 def test_a_probe_sees_nothing_but_rounded_aggregates(server):
     """Shift the energy of one conformation; the label behind it stays hidden.
 
-    The attacker sends its best predictions twice, once with conformation 0 shifted by 1 hartree.
-    From means with all digits the sign of the error of that conformation, and by repetition its
-    label, could be read. From rounded ones the difference cannot be told.
+    From means with all digits the sign of the error of that conformation, and by bisection its
+    label, could be read. From rounded ones a small shift cannot be told; a large one can, and tells
+    one bit: to which side of the prediction the label is.
     """
     place = server.board.place
     labels = nabladft.open("nano")
@@ -293,9 +293,9 @@ def test_a_probe_sees_nothing_but_rounded_aggregates(server):
     rng = np.random.default_rng(0)
     guess = truth + 0.5 * rng.normal(size=len(truth))
     # The error of the others is large, so the last digit that is shown stands for more than this.
-    small = 1e-3
+    shifts = (0.0, 1e-3, -1e-3, 4.0)
     answers = []
-    for number, shift in enumerate([0.0, small, -small]):
+    for number, shift in enumerate(shifts):
         probe = guess.copy()
         probe[0] += shift
         path = write_predictions(
@@ -306,15 +306,15 @@ def test_a_probe_sees_nothing_but_rounded_aggregates(server):
         answers.append(server.client().show(made["id"]))
     shown = [answer["scores"][0]["metrics"]["energy_mae"] for answer in answers]
     exact = [
-        np.abs(guess - truth + shift * (np.arange(len(truth)) == 0)).mean()
-        for shift in (0, small, -small)
+        np.abs(guess - truth + shift * (np.arange(len(truth)) == 0)).mean() for shift in shifts
     ]
 
-    # What is not visible: the shift, which moves the mean by 0.03 mEh of 400.
-    assert len(set(exact)) == 3
+    # What is not visible: a shift that moves the mean by 0.03 mEh of 400.
+    assert len(set(exact)) == 4
     assert shown[0] == shown[1] == shown[2]
-    # What is visible: three digits of the mean.
-    assert shown[0]["value"] == float(f"{1e3 * exact[0]:.3g}")
+    # What is visible: three digits of the mean, and a shift that moves it by a quarter.
+    assert [one["value"] for one in shown] == [float(f"{1e3 * one:.3g}") for one in exact]
+    assert shown[3]["value"] > 1.1 * shown[0]["value"]
     # And nothing with more digits anywhere: own submission, list, board, page.
     made = answers[0]["id"]
     texts = [
