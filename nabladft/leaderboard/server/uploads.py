@@ -15,13 +15,15 @@ import os
 import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from nabladft.leaderboard.server.refusals import refusal
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
+
+T = TypeVar("T")
 
 #: Bytes written between two looks at the clock and the disk.
 _PIECE: Final = 1 << 20
@@ -102,9 +104,9 @@ class Upload:
                 raise
             finally:
                 # What was answered for is on the disk, also when the power fails.
-                await asyncio.to_thread(os.fsync, descriptor)
+                await _to_its_end(os.fsync, descriptor)
             if here == self.n_bytes:
-                await asyncio.to_thread(self._verify, descriptor)
+                await _to_its_end(self._verify, descriptor)
         return here
 
     def verify(self) -> None:
@@ -151,11 +153,11 @@ class Upload:
                     raise refusal("too_many_bytes", n_bytes=self.n_bytes)
                 waiting += piece
                 if len(waiting) >= _PIECE:
-                    here = await asyncio.to_thread(write)
+                    here = await _to_its_end(write)
         finally:
             # A connection that breaks raises here: what came before it is kept.
             if waiting:
-                here = await asyncio.to_thread(write)
+                here = await _to_its_end(write)
         return here
 
     @contextmanager
@@ -189,6 +191,19 @@ class Upload:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+async def _to_its_end(function: Callable[..., T], *arguments: Any) -> T:  # noqa: ANN401
+    """Run a function in a thread and wait for its end, also when this task is cancelled.
+
+    The file is closed after that: a thread must not go on with the number of a closed file.
+    """
+    running = asyncio.ensure_future(asyncio.to_thread(function, *arguments))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise
 
 
 def remove_folder(folder: Path) -> None:

@@ -74,22 +74,19 @@ class Worker:
         settings: Of the server.
         database: Of the server.
         name: For the audit log.
+
+    Attributes:
         stop: Set it to let the worker stop; the submission that it has goes back to the queue.
     """
 
     def __init__(
-        self,
-        settings: ServerSettings,
-        database: Database,
-        *,
-        name: str | None = None,
-        stop: threading.Event | None = None,
+        self, settings: ServerSettings, database: Database, *, name: str | None = None
     ) -> None:
         """Keep them; nothing is claimed yet."""
         self._settings = settings
         name = name or f"worker {os.getpid()} at {socket.gethostname()}"[:80]
         self._claims = Claims(settings, database, worker=name)
-        self.stop = stop or threading.Event()
+        self.stop = threading.Event()
 
     def run(self) -> None:
         """Score until told to stop."""

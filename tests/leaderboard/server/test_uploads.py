@@ -127,6 +127,28 @@ def test_a_sender_that_falls_silent_is_let_go_and_may_come_back(upload):
     assert upload.is_verified
 
 
+@pytest.mark.parametrize("seconds", [0.0, 0.01, 0.05])
+def test_a_request_that_is_cancelled_leaves_a_file_that_can_be_resumed(seconds, upload):
+    async def pieces():
+        for start in range(0, len(CONTENT), 1 << 18):
+            yield CONTENT[start : start + (1 << 18)]
+            await asyncio.sleep(0.005)
+
+    async def cancel():
+        task = asyncio.create_task(upload.receive(pieces(), 0, 5.0))
+        await asyncio.sleep(seconds)
+        task.cancel()
+        await asyncio.wait([task])
+
+    asyncio.run(cancel())
+
+    here = upload.offset
+    if not upload.is_verified:
+        assert (upload.unfinished.read_bytes() if here else b"") == CONTENT[:here]
+        send(upload, CONTENT[here:], here)
+    assert upload.path.read_bytes() == CONTENT
+
+
 def test_a_file_that_was_deleted_meanwhile_is_not_found(upload):
     async def pieces():
         yield CONTENT
