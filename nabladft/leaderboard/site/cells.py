@@ -100,7 +100,8 @@ def whiskers_of(values: Mapping[str, Value | None]) -> dict[str, Whisker | None]
         for end in (value.low, value.value, value.high)
         if end is not None and end > 0
     ]
-    if not ends or min(ends) == max(ends):
+    n_drawn = sum(value is not None for value in values.values())
+    if n_drawn <= 1 or not ends or min(ends) == max(ends):
         return dict.fromkeys(values)
     start, width = math.log(min(ends)), math.log(max(ends)) - math.log(min(ends))
 

@@ -52,7 +52,7 @@ def cost_figure(contest: Contest, part: str, *, cost: str) -> Figure | None:
         cost: "prediction" for the time of a prediction, "training" for that of a training.
 
     Returns:
-        The figure, or None with fewer than two models whose cost and error are above zero.
+        The figure, or None with fewer than two costs of models whose error is above zero.
     """
     metric = contest.task.headlines[0]
     points: list[Record] = []
@@ -61,7 +61,7 @@ def cost_figure(contest: Contest, part: str, *, cost: str) -> Figure | None:
         price = one.row.prediction_milliseconds() if cost == "prediction" else one.row.minutes
         if found is not None and price and found.value > 0:
             points.append({"model": contest.label(one), "cost": price, "error": found.value})
-    if len(points) <= 1:
+    if len({point["cost"] for point in points}) <= 1:
         return None
     front = pareto_front(points, better=better_of(metric) or "lower")
     title = {

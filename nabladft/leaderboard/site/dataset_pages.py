@@ -126,7 +126,7 @@ def _facts(product: Product) -> list[Fact]:
             text=count_text(product.n_conformations, product.n_conformations_about),
         ),
         Fact(name="Molecules", text=count_text(product.n_molecules)),
-        Fact(name="Size", text=size_text(product.n_bytes, product.n_bytes_about)),
+        Fact(name="Size", text=_size(product)),
     ]
     if method is not None:
         facts += [
@@ -150,6 +150,14 @@ def _facts(product: Product) -> list[Fact]:
         source = open_source(embedded_datasets()[product.name])
         facts.insert(5, Fact(name="Data hash", text=source.data_hash, is_code=True))
     return facts
+
+
+def _size(product: Product) -> str:
+    """Write the size; what comes with the package is measured."""
+    folder = embedded_datasets().get(product.name) if product.embedded else None
+    if folder is None:
+        return size_text(product.n_bytes, product.n_bytes_about)
+    return size_text(sum(path.stat().st_size for path in folder.iterdir()))
 
 
 def _commands(product: Product) -> list[str]:

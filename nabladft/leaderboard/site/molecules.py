@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from ase.data import covalent_radii
+from ase.data import chemical_symbols, covalent_radii
 from ase.data.colors import jmol_colors
-
-from nabladft.chemistry.elements import symbol_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -73,7 +71,7 @@ def xyz_text(worst: WorstConformation, comment: str) -> str:
     """Write the geometry as an xyz file in angstrom."""
     lines = [str(len(worst.atomic_numbers)), re.sub(r"\s+", " ", comment)]
     for number, (x, y, z) in zip(worst.atomic_numbers, worst.positions_angstrom, strict=True):
-        lines.append(f"{symbol_of(number):2s} {x:14.8f} {y:14.8f} {z:14.8f}")
+        lines.append(f"{chemical_symbols[number]:2s} {x:14.8f} {y:14.8f} {z:14.8f}")
     return "\n".join(lines) + "\n"
 
 
@@ -103,7 +101,7 @@ def draw_molecule(worst: WorstConformation) -> DrawnMolecule | None:
         colour = jmol_colors[min(number, len(jmol_colors) - 1)]
         atom = DrawnAtom(
             colour="#" + "".join(f"{round(255 * part):02x}" for part in colour),
-            symbol=symbol_of(number),
+            symbol=chemical_symbols[number],
             is_dark=bool(_LUMINANCE @ colour < _DARK),
             **_rounded(x=x[k], y=y[k], radius=scale * _ATOM_SHARE * covalent_radii[number]),
         )

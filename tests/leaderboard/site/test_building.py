@@ -115,7 +115,7 @@ def test_no_page_has_a_script_or_a_style_inside(site):
 
 def test_two_builds_give_the_same_bytes(board, tmp_path):
     part = tmp_path / "board"
-    for path in (*board.glob("entries/energy/careful*"), *board.glob("entries/hamiltonian/b*")):
+    for path in board.glob("entries/energy/hasty*"):
         (part / path.relative_to(board)).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, part / path.relative_to(board))
     one, two = (build_site(part, tmp_path / name).folder for name in ("one", "two"))
