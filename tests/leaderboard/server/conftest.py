@@ -239,7 +239,7 @@ def new_server(new_board):
 
         def new(*, port=0, board=None, **options):
             board = board or new_board(**options)
-            listener = socket.socket()
+            listener = socket.socket(proto=socket.IPPROTO_TCP)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(("127.0.0.1", port))
             app = create_app(board.place.settings, board.database)
