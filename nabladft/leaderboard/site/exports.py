@@ -1,15 +1,16 @@
 """Tables as CSV and JSON, from the same object as the page, so that they cannot disagree.
 
 Example:
-    >>> from nabladft.leaderboard.site.tables import Column, RowGroup, number_cell, text_cell
-    >>> table = Table(
+    >>> from nabladft.leaderboard.site import tables
+    >>> rows = (tables.TableRow(cells=(tables.text_cell("a"), tables.number_cell(1.25))),)
+    >>> table = tables.Table(
     ...     slug="example",
     ...     title="Errors",
     ...     columns=(
-    ...         Column(key="model", title="Model", is_number=False),
-    ...         Column(key="energy_mae", title="energy MAE", unit="mEh", has_interval=True),
+    ...         tables.Column(key="model", title="Model", is_number=False),
+    ...         tables.Column(key="energy_mae", title="energy MAE", unit="mEh", has_interval=True),
     ...     ),
-    ...     groups=(RowGroup(rows=(TableRow(cells=(text_cell("a"), number_cell(1.25))),)),),
+    ...     groups=(tables.RowGroup(rows=rows),),
     ... )
     >>> print(csv_text(table), end="")
     group,Model,energy MAE [mEh],energy MAE [mEh] low,energy MAE [mEh] high

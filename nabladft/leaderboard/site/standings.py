@@ -222,7 +222,7 @@ def _cost_cells(one: Contestant) -> list[Cell]:
         number_cell(one.row.prediction_milliseconds()),
         count_cell(one.row.n_parameters),
         text_cell(training_text(training)),
-        count_cell(1 + len(one.row.repeats)),
+        count_cell(len(training.seeds) or None),
         number_cell(training.hours),
         text_cell(training.hardware),
     ]
