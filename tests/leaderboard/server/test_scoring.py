@@ -15,6 +15,7 @@ import nabladft
 from benchmarks.leaderboard_place import PART, local_score, write_predictions
 from nabladft.benchmark.evaluation import evaluate, file_sha256
 from nabladft.benchmark.results import parse_results
+from nabladft.chemistry.packing import pack_lower
 from nabladft.leaderboard.server.public import public_score
 from nabladft.leaderboard.server.refusals import FAILURES, failure_message
 from nabladft.leaderboard.server.scoring import (
@@ -24,6 +25,7 @@ from nabladft.leaderboard.server.scoring import (
     RefusedError,
     score_job,
 )
+from nabladft.predictions import PredictionsInfo, PredictionsWriter
 
 
 def job_of(place, *paths, seeds=(), **changes):
@@ -77,6 +79,41 @@ def test_scores_are_those_of_evaluate_to_the_last_digit(place, path):
     assert found.predictions_sha256 == expected.predictions_sha256
     (task,) = place.settings.tasks.values()
     assert public_score(found, task, seed=1, digits=3) == local_score(place, path)
+
+
+def test_hamiltonians_are_scored_too(place):
+    labels = nabladft.open("nano")
+    keys = place.split.part(PART)
+    info = PredictionsInfo(
+        dataset=labels.info.name,
+        data_hash=place.data_hash,
+        model="noise",
+        split=place.split.name,
+        split_hash=place.split.sha256,
+        part=PART,
+        orbital_order=labels.info.orbital_order,
+        basis_set=labels.info.basis_set,
+    )
+    rng = np.random.default_rng(0)
+    with PredictionsWriter(place.folder / "h.h5", info) as writer:
+        for record in labels.read(labels.rows_of(keys), fields=["hamiltonian"]):
+            triangle = pack_lower(record.hamiltonian)
+            writer.append(
+                keys=[record.key],
+                atomic_numbers=record.atomic_numbers,
+                n_atoms=[record.n_atoms],
+                n_orbitals=[len(record.hamiltonian)],
+                hamiltonian=triangle + 1e-4 * rng.normal(size=len(triangle)),
+            )
+
+    job = job_of(place, place.folder / "h.h5", kind="hamiltonian", metrics=("hamiltonian_mae",))
+    (scored,) = score_job(job)
+
+    # The mean of |x| of a normal distribution is sqrt(2/pi) of its width.
+    value = scored["results"]["metrics"]["hamiltonian_mae"]["value"]
+    assert value == pytest.approx(1e-4 * np.sqrt(2 / np.pi), rel=0.01)
+    # Nobody predicts energies with Hamiltonians.
+    assert code_of(job_of(place, place.folder / "h.h5")) == "quantities"
 
 
 def test_perfect_predictions_have_no_error(place):
