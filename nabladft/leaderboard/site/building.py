@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from nabladft import __version__
+from nabladft.benchmark.tasks import tasks
 from nabladft.catalog.catalogue import PACKAGED, read_catalogue
 from nabladft.errors import InputError
 from nabladft.leaderboard.board import board_folder, details_path_of, read_board
@@ -29,7 +30,12 @@ from nabladft.leaderboard.site.dataset_pages import (
 )
 from nabladft.leaderboard.site.drawing import config, draw, vega_bundle
 from nabladft.leaderboard.site.model_pages import model_page
-from nabladft.leaderboard.site.published_tables import Published, published_table, subset_sizes
+from nabladft.leaderboard.site.published_tables import (
+    Published,
+    claims_table,
+    published_table,
+    subset_sizes,
+)
 from nabladft.leaderboard.site.rendering import Pages
 from nabladft.leaderboard.site.standings import short_table, standings_table
 from nabladft.leaderboard.site.texts import part_summary, part_title, task_summary
@@ -184,7 +190,8 @@ def _add_index(
         table = pages.add_table(short_table(contest, published))
         boards.append(
             {
-                "contest": contest,
+                "title": contest.task.title,
+                "data_title": contest.data_title,
                 "table": table,
                 "summary": task_summary(contest.task.name),
                 "links": [
@@ -193,7 +200,25 @@ def _add_index(
                 ],
             }
         )
+    scored = {contest.task.name for contest in contests}
+    for task in (one for one in tasks().values() if one.name not in scored):
+        claims = claims_table(published, task)
+        if claims is not None:
+            page = {
+                "title": f"All published results of {task.title.lower()}",
+                "href": f"published.html#table-published-{task.name}",
+            }
+            boards.append(
+                {
+                    "title": task.title,
+                    "data_title": "nobody has been scored yet",
+                    "table": pages.add_table(claims),
+                    "summary": task_summary(task.name),
+                    "links": [page],
+                }
+            )
     parts = dict.fromkeys(part for contest in contests for part in contest.parts)
+    parts |= dict.fromkeys(part for task in tasks().values() for part in task.parts)
     shown = [
         {"title": part_title(part), "summary": f"{summary[0].lower()}{summary[1:].rstrip('.')}"}
         for part in parts
@@ -263,11 +288,11 @@ def _add_model(pages: Pages, contest: Contest, one: Contestant) -> None:
 
 
 def _add_published(pages: Pages, published: Published) -> None:
-    tasks = dict.fromkeys(row.task for row in published.rows)
+    names = dict.fromkeys(row.task for row in published.rows)
     pages.add_page(
         "published.html",
         "published.html",
-        tables=[pages.add_table(published_table(published, task)) for task in tasks],
+        tables=[pages.add_table(published_table(published, name)) for name in names],
         sources=published.sources,
         metrics=published.metrics,
     )

@@ -42,6 +42,8 @@ _FLAG_MARKS: Final = {
     "misprint": "misprint?",
     "secondary source": "second hand",
 }
+#: Published models shown where there are none of ours.
+_N_ALONE: Final = 6
 _SUBSETS: Final = ("none", "tiny", "small", "medium", "large", "full")
 
 
@@ -187,6 +189,50 @@ def best_lines(published: Published, task: Task, part: str, *, limit: int) -> li
 def published_group(rows: Sequence[TableRow]) -> list[RowGroup]:
     """Set published rows apart from ours."""
     return [RowGroup(title=GROUP_TITLE, rows=tuple(rows), is_published=True)] if rows else []
+
+
+def claims_table(published: Published, task: Task) -> Table | None:
+    """Lay out the best published models of a task for which nothing was scored, if there are any.
+
+    Returns:
+        A row a model, a column a headline metric and part; None without published rows.
+    """
+    lines = best_lines(published, task, task.parts[-1], limit=_N_ALONE)
+    pairs = [
+        (metric, part)
+        for metric in task.headlines
+        for part in task.parts
+        if any(line.find(metric, part) for line in lines)
+    ]
+    rows = [
+        TableRow(
+            cells=(
+                model_cell(published, line),
+                *(value_cell(line.find(m, part), m, task.units[m]) for m, part in pairs),
+            )
+        )
+        for line in lines
+    ]
+    if not rows:
+        return None
+    columns = (
+        Column(
+            key=f"{metric}_{part}",
+            title=part_title(part),
+            unit=unit_symbol(task.units[metric]),
+            better=better_of(metric),
+            group=metric_title(metric),
+            hint=metric_meaning(metric),
+        )
+        for metric, part in pairs
+    )
+    return Table(
+        slug=f"{task.name}-overview",
+        title=task.title,
+        columns=(Column(key="model", title="Model", is_number=False), *columns),
+        groups=tuple(published_group(rows)),
+        note="The best models, each with its best training set.",
+    )
 
 
 def published_table(published: Published, task: str) -> Table:

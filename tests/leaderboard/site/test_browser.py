@@ -172,8 +172,15 @@ def test_a_figure_becomes_interactive_under_the_security_policy(visit):
     figure.get_by_role("button", name="Interactive").click()
     figure.locator(".vega-embed svg").wait_for()
 
+    points = figure.locator("svg path[aria-roledescription='point']")
+    told = set()
+    for k in range(points.count()):
+        points.nth(k).hover()
+        told.add(one.page.locator("#vg-tooltip-element.visible").inner_text())
+
     assert figure.locator("img").count() == 0
-    assert figure.locator("svg path[aria-roledescription='point']").count() >= 4
+    assert points.count() == 4
+    assert any("<script>window.ran = 1</script>" in text for text in told)
 
 
 def test_a_molecule_turns_in_three_dimensions(visit, site):
