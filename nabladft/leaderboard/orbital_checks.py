@@ -64,15 +64,12 @@ class OrbitalChecks:
         for k, numbers in enumerate(atoms_of_each(reference)):
             geometry = (numbers, reference.positions[atoms[k] : atoms[k + 1]])
             H = matrix_of(predicted, k, numbers, self._orbitals, name="hamiltonian")
-            options = {
-                "basis_set": self._orbitals.basis_set,
-                "orbital_order": self._orbitals.reference_order,
-            }
-            S = overlap_matrix(*geometry, **options)
+            basis, order = self._orbitals.basis_set, self._orbitals.reference_order
+            S = overlap_matrix(*geometry, basis_set=basis, orbital_order=order)
             where = f"conformation {reference.molecule_id[k]}/{reference.conformation_id[k]}"
             if not self._n_seen and not k:
                 _refuse_same(H, S, f"overlap matrices ({where})")
-                core = core_hamiltonian_matrix(*geometry, **options)
+                core = core_hamiltonian_matrix(*geometry, basis_set=basis, orbital_order=order)
                 _refuse_same(H, core, f"core Hamiltonians, without the electrons ({where})")
             self.count_electrons(H, S, n_electrons(numbers), where)
         self._n_seen += len(reference)
