@@ -312,19 +312,21 @@ def _explain(problem: jsonschema.ValidationError) -> str:
     schema = problem.schema if isinstance(problem.schema, dict) else {}
     meaning = schema.get("description") or schema.get("$ref", "").rpartition("/")[2]
     expected = f" Expected: {meaning}." if meaning else ""
-    given = repr(problem.instance)
+    instance: Any = problem.instance
+    allowed: Any = problem.validator_value
+    given = repr(instance)
     given = given if len(given) <= 60 else f"{given[:57]}..."
     if problem.validator == "additionalProperties":
         known = sorted(schema.get("properties", {}))
-        stray = sorted(set(problem.instance) - set(known))
+        stray = sorted(set(instance) - set(known))
         hints = "".join(suggestion(name, known) for name in stray[:1])
         return f"{place}: unknown field {', '.join(map(repr, stray))}.{hints} Known: {known}."
     if problem.validator in {"required", "dependentRequired"}:
         return f"{place}: {problem.message}; add it."
     if problem.validator == "enum":
-        return f"{place}: {given} is none of {list(problem.validator_value)}."
+        return f"{place}: {given} is none of {list(allowed)}."
     if problem.validator == "const":
-        return f"{place}: {given}, but this nabladft reads {problem.validator_value!r}."
+        return f"{place}: {given}, but this nabladft reads {allowed!r}."
     if problem.validator == "pattern":
         return f"{place}: {given} cannot be used.{expected}"
     return f"{place}: {problem.message[:200]}.{expected}"

@@ -172,9 +172,9 @@ def _readings_of_energies(
     """Read the numbers in every other way, as total energies in hartree."""
     factors: list[tuple[str, float | FloatArray]] = [("", 1.0)]
     for unit in _ENERGY_UNITS:
-        factor = convert(1.0, source="hartree", target=unit)
-        factors.append((f" in {unit}, stored as hartree", factor))
-        factors.append((f" in hartree, stored as {unit}", 1 / factor))
+        per_hartree = convert(1.0, source="hartree", target=unit)
+        factors.append((f" in {unit}, stored as hartree", per_hartree))
+        factors.append((f" in hartree, stored as {unit}", 1 / per_hartree))
     if n_atoms is not None:
         factors.append((" divided by the number of atoms", 1.0 / n_atoms))
     for (suffix, factor), (name, sign) in itertools.product(
