@@ -1,6 +1,7 @@
 """The entry point: every verb explains itself, every error is one message and an exit code."""
 
 import errno
+import itertools
 import re
 import shlex
 import subprocess
@@ -42,8 +43,8 @@ def test_every_verb_has_examples_that_parse(verb):
 
     assert examples
     for example in examples:
-        command = shlex.split(re.split(r" {3}| \| | > ", example)[0])[1:]
-        build_parser().parse_args(command)
+        command = shlex.split(example.split("   ")[0].split(" | ")[0])[1:]
+        build_parser().parse_args(list(itertools.takewhile(">".__ne__, command)))
 
 
 def failing(error):
