@@ -29,7 +29,7 @@ from pyscf.grad import rks as rks_grad
 from pyscf.gto.moleintor import make_cintopt
 
 from nabladft.labels.fitting import METRIC_CUT
-from nabladft.labels.integration import BLOCK, ORBITAL_CUT
+from nabladft.labels.integration import BLOCK, evaluate_block
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -97,18 +97,14 @@ class FittedGradients(rks_grad.Gradients):  # type: ignore[misc]  # PySCF is not
         grids = field.grids
         for start in range(0, len(grids.weights), BLOCK):
             part = slice(start, start + BLOCK)
-            weights = grids.weights[part]
-            # PySCF computes orbital by orbital and returns a transposed view: undo that.
-            values = mol.eval_gto("GTOval_sph_deriv2", grids.coords[part]).transpose(0, 2, 1)
-            reach = np.abs(values[0] * np.sqrt(np.abs(weights))).max(axis=1)
-            columns = np.flatnonzero(reach > ORBITAL_CUT)
-            values = values.take(columns, axis=1)
+            block = evaluate_block(mol, grids.coords[part], grids.weights[part], derivatives=2)
+            values, columns = block.orbitals, block.columns
             local = density[np.ix_(columns, columns)]
             half_density = local @ values[0]
             rho = np.einsum("xin,in->xn", values[:4], half_density)
             rho[1:] *= 2
             slope = field._numint.eval_xc_eff(field.xc, rho, deriv=1, xctype="GGA")[1]  # noqa: SLF001
-            slope = slope * weights
+            slope = slope * block.weights
             # d rho = -2 phi' D phi; for its gradient the product rule gives two terms.
             folded = local @ np.einsum("xin,xn->in", values[:4], slope)
             for axis, second in enumerate(_SECOND):

@@ -31,11 +31,12 @@ ORBITAL_CUT: Final = 1e-11
 
 
 @dataclass(frozen=True)
-class _Block:
+class Block:
     """Neighbouring points of the grid and the orbitals that reach them.
 
     Attributes:
-        orbitals: Values and x, y, z derivatives, shape (4, n_local, n_points), atomic units.
+        orbitals: Values and x, y, z derivatives, shape (4, n_local, n_points), atomic units; with
+            second derivatives, shape (10, n_local, n_points).
         columns: Which orbitals these are, shape (n_local,).
         weights: Shape (n_points,), bohr^3.
     """
@@ -60,7 +61,7 @@ class CachedIntegrator(numint.NumInt):  # type: ignore[misc]  # PySCF is not typ
         self.integrated_electrons = 0.0
         self._capacity = self._free = max_memory * 1e6
         self._grids: Any = None
-        self._blocks: list[_Block] = []
+        self._blocks: list[Block] = []
 
     def nr_rks(
         self, mol: Any, grids: Any, xc_code: str, dms: FloatArray, *_: Any, **__: Any
@@ -109,7 +110,7 @@ class CachedIntegrator(numint.NumInt):  # type: ignore[misc]  # PySCF is not typ
             if index == len(self._blocks):  # this one did not fit, and no later one is kept
                 break
 
-    def _iterate(self, mol: Any, grids: Any) -> Iterator[_Block]:
+    def _iterate(self, mol: Any, grids: Any) -> Iterator[Block]:
         if grids is not self._grids:
             self._grids, self._blocks, self._free = grids, [], self._capacity
         for index, start in enumerate(range(0, len(grids.weights), BLOCK)):
@@ -117,7 +118,7 @@ class CachedIntegrator(numint.NumInt):  # type: ignore[misc]  # PySCF is not typ
                 yield self._blocks[index]
                 continue
             part = slice(start, start + BLOCK)
-            block = _evaluate(mol, grids.coords[part], grids.weights[part])
+            block = evaluate_block(mol, grids.coords[part], grids.weights[part])
             # The first that does not fit ends the list; from there on all are evaluated each time.
             if index == len(self._blocks) and block.orbitals.nbytes <= self._free:
                 self._blocks.append(block)
@@ -125,12 +126,21 @@ class CachedIntegrator(numint.NumInt):  # type: ignore[misc]  # PySCF is not typ
             yield block
 
 
-def _evaluate(mol: Any, points: FloatArray, weights: FloatArray) -> _Block:
-    """Evaluate the orbitals on points (n, 3), leaving out what does not count."""
+def evaluate_block(
+    mol: Any, points: FloatArray, weights: FloatArray, *, derivatives: int = 1
+) -> Block:
+    """Evaluate the orbitals on points, leaving out what does not count.
+
+    Args:
+        mol: PySCF's molecule.
+        points: Shape (n_points, 3), bohr.
+        weights: Shape (n_points,), bohr^3.
+        derivatives: Up to which order; 2 adds xx, xy, xz, yy, yz, zz to value and x, y, z.
+    """
     # PySCF computes orbital by orbital and returns a transposed view: undo that, it is faster so.
-    values = mol.eval_gto("GTOval_sph_deriv1", points).transpose(0, 2, 1)
+    values = mol.eval_gto(f"GTOval_sph_deriv{derivatives}", points).transpose(0, 2, 1)
     weighted = values[0] * np.sqrt(np.abs(weights))
     columns = np.flatnonzero(np.abs(weighted).max(axis=1) > ORBITAL_CUT)
     rows = np.flatnonzero(np.einsum("in,in->n", weighted, weighted) > POINT_CUT)
     # take() returns contiguous arrays; indexing would leave the points strided.
-    return _Block(values.take(columns, axis=1).take(rows, axis=2), columns, weights[rows])
+    return Block(values.take(columns, axis=1).take(rows, axis=2), columns, weights[rows])
