@@ -15,8 +15,9 @@ from nabladft.chemistry.basis import basis_set_named
 from nabladft.chemistry.hamiltonian_checks import diagnose_hamiltonians
 from nabladft.chemistry.orbitals import orbital_order_named
 from nabladft.chemistry.packing import pack_lower
-from nabladft.errors import PredictionsError
+from nabladft.errors import NablaDFTError, PredictionsError
 from nabladft.fields import FIELDS
+from nabladft.predictions.checks import read_info
 from nabladft.predictions.format import (
     FORMAT,
     FORMAT_VERSION,
@@ -49,6 +50,10 @@ class PredictionsWriter:
     Args:
         path: File to write.
         info: Root attributes. ``orbital_order`` and ``basis_set`` are needed with a matrix.
+
+    Raises:
+        PredictionsError: A text of ``info`` is one that reading would refuse.
+        UnknownNameError: The basis set is unknown.
     """
 
     def __init__(self, path: str | Path, info: PredictionsInfo) -> None:
@@ -61,6 +66,8 @@ class PredictionsWriter:
         self._seen: set[tuple[int, int]] = set()
         self._columns: frozenset[str] | None = None
         self._totals = {"atom_offsets": 0, **{f"{name}_offsets": 0 for name in MATRIX_FIELDS}}
+        # Before hours of predictions are written to a file that nobody could read.
+        self._write_info()
 
     def append(
         self,
@@ -185,26 +192,13 @@ class PredictionsWriter:
         """Write the attributes, flush to the disk, and give the file its name.
 
         Raises:
-            PredictionsError: Nothing was appended.
+            PredictionsError: Nothing was appended, or a text of :attr:`info` cannot be read.
         """
         if not self._columns:
             self.discard()
             message = f"There are no predictions to write to {self.path}."
             raise PredictionsError(message)
-        root = self._file.attrs
-        root["format"], root["format_version"] = FORMAT, FORMAT_VERSION
-        for name in (f.name for f in fields(PredictionsInfo)):
-            value = getattr(self.info, name)
-            if name == "details":
-                root[name] = json.dumps(dict(value), sort_keys=True)
-            elif name not in {"orbital_order", "basis_set"} and value is not None:
-                root[name] = value
-        for name in PREDICTED_FIELDS:
-            if name in self._file:
-                self._file[name].attrs["unit"] = FIELDS[name].unit
-        for name in (name for name in MATRIX_FIELDS if name in self._file):
-            self._file[name].attrs["orbital_order"] = self.info.orbital_order
-            self._file[name].attrs["basis_set"] = self.info.basis_set
+        self._write_info()
         self._file.close()
         _sync(self._temporary)
         self._temporary.replace(self.path)
@@ -227,6 +221,29 @@ class PredictionsWriter:
             self.close()
         else:
             self.discard()
+
+    def _write_info(self) -> None:
+        """Write all attributes, and read them as a reader would; discard the file if that fails."""
+        root = self._file.attrs
+        root["format"], root["format_version"] = FORMAT, FORMAT_VERSION
+        for name in (f.name for f in fields(PredictionsInfo)):
+            value = getattr(self.info, name)
+            if name == "details":
+                root[name] = json.dumps(dict(value), sort_keys=True)
+            elif name not in {"orbital_order", "basis_set"} and value is not None:
+                root[name] = value
+        for name in (name for name in PREDICTED_FIELDS if name in self._file):
+            self._file[name].attrs["unit"] = FIELDS[name].unit
+        for name in (name for name in MATRIX_FIELDS if name in self._file):
+            self._file[name].attrs["orbital_order"] = self.info.orbital_order
+            self._file[name].attrs["basis_set"] = self.info.basis_set
+        try:
+            read_info(self._file)
+            if self.info.basis_set is not None:
+                basis_set_named(self.info.basis_set)
+        except NablaDFTError:
+            self.discard()
+            raise
 
     def _check_columns(self, columns: frozenset[str]) -> None:
         if not columns & set(PREDICTED_FIELDS):
