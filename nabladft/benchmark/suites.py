@@ -114,6 +114,11 @@ class Suite:
         return dataclasses.replace(self, runs=tuple(runs))
 
 
+def suite_names() -> list[str]:
+    """List the suites."""
+    return list(tomllib.loads(_FILE.read_text(encoding="utf-8")))
+
+
 def suite_named(name: str) -> Suite:
     """Look a suite up.
 

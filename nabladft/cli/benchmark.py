@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from nabladft.benchmark.suites import suite_names
 from nabladft.benchmark.tables import terminal
 from nabladft.errors import missing_extra
 
@@ -15,6 +16,7 @@ examples:
   nabladft benchmark nano --baselines my_model       your model folder, in the same table
   nabladft benchmark nano --out runs/seeds --seeds 1 2 3   means over three trainings
   nabladft benchmark nano --fresh                    forget what is there, start over
+  nabladft benchmark mini                            the larger data set, three seeds: two hours
 
 Ctrl-C at any time: the same command continues. The folder then holds tables.md, tables.csv,
 figures/, and for each baseline its configuration, checkpoint, predictions and results.
@@ -32,9 +34,7 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse does not exp
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "suite", help="name of the suite (nano, nano-hamiltonians, mini-hamiltonians)"
-    )
+    parser.add_argument("suite", help=f"name of the suite: {', '.join(suite_names())}")
     parser.add_argument("--out", help="folder (default: runs/benchmark-SUITE)")
     parser.add_argument(
         "--baselines",

@@ -144,9 +144,15 @@ def _row(product: Product) -> tuple[str, ...]:
         product.what,
         count_text(product.n_conformations, product.n_conformations_about),
         count_text(product.n_molecules),
-        "packaged" if product.embedded else size_text(product.n_bytes, product.n_bytes_about),
-        state_of(product) or ("-" if product.urls else "no address"),
+        _size(product),
+        state_of(product) or ("-" if product.urls or product.embedded else "no address"),
     )
+
+
+def _size(product: Product) -> str:
+    if not product.embedded:
+        return size_text(product.n_bytes, product.n_bytes_about)
+    return "packaged" if find_local(product) is not None else "in the clone"
 
 
 def _line(row: Sequence[str], widths: Sequence[int], shown: Sequence[int]) -> str:
