@@ -40,6 +40,8 @@ examples:
                                                              every predictions-*.h5 of two runs
   nabladft submit predictions-*.h5 --entry entry.toml --server https://board.example.org \\
     --token-file token                                       to a blind server (docs/server.md)
+  nabladft submit --withdraw ID --server https://board.example.org --token-file token
+                                                             take one back that waits there
 
 One file for each part of the split and each seed of the entry. Nothing of a submission is run.
 The whole way, from an ASE calculator to a row: docs/submit.md.
@@ -100,6 +102,8 @@ def run(args: argparse.Namespace) -> int:
     if args.example:
         sys.stdout.write(draft_entry(args.predictions) if args.predictions else EXAMPLE)
         return 0
+    if args.withdraw:
+        return submit_remote.withdraw(args)
     if args.entry is None or not args.predictions:
         message = (
             "Give predictions files and --entry entry.toml. `nabladft submit --example > "

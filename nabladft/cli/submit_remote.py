@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
@@ -41,6 +42,29 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--task", help="task of the server (default: the one of the same data)")
     group.add_argument("--no-wait", action="store_true", help="do not wait for the score")
+    group.add_argument(
+        "--withdraw", metavar="ID", help="delete a submission of yours that is not scored yet"
+    )
+
+
+def withdraw(args: argparse.Namespace) -> int:
+    """Delete a submission from the server, with its files."""
+    if not args.server:
+        message = "--withdraw needs --server URL."
+        raise InputError(message)
+    if args.predictions or args.entry:
+        message = "--withdraw takes the id of a submission, no predictions and no --entry."
+        raise InputError(message)
+    if not re.fullmatch("[0-9a-f]{32}", args.withdraw):
+        message = (
+            f"{args.withdraw!r} is not the id of a submission: 32 hexadecimal digits, which were "
+            "printed when it was submitted."
+        )
+        raise InputError(message)
+    server = ScoringServer(args.server, _token(args.token_file))
+    server.delete(args.withdraw)
+    print(f"Submission {args.withdraw} is deleted from {server.url}.")
+    return 0
 
 
 def run(args: argparse.Namespace) -> int:

@@ -67,6 +67,23 @@ def test_without_waiting_it_is_queued(server, sent, monkeypatch, capsys):
     assert "It is queued." in capsys.readouterr().out
 
 
+def test_what_waits_can_be_withdrawn(server, sent, tmp_path, capsys):
+    token = ["--token-file", str(tmp_path / "token")]
+    main([*sent, *token, "--no-wait"])
+    submission = re.search("submission ([0-9a-f]{32}) ", capsys.readouterr().out)[1]
+    withdraw = ["submit", "--server", server.url, "--withdraw"]
+
+    assert main([*withdraw, submission, *token]) == 0
+    assert f"Submission {submission} is deleted" in capsys.readouterr().out
+    assert server.board.submissions.of_account(server.board.account()) == []
+    # Again, and in the wrong way.
+    assert main([*withdraw, submission, *token]) == 2
+    assert main([*withdraw, "../../v1/tasks", *token]) == 2
+    assert "32 hexadecimal digits" in capsys.readouterr().err
+    assert main(["submit", "--withdraw", submission]) == 2
+    assert "--withdraw needs --server" in capsys.readouterr().err
+
+
 def test_checking_needs_no_token_and_sends_nothing(server, sent, capsys):
     assert main([*sent, "--check", *public(server.board.place)]) == 0
 
