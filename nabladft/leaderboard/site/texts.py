@@ -2,7 +2,7 @@
 
 Example:
     >>> part_title("test_scaffolds"), part_title("my_part")
-    ('new scaffolds', 'my_part')
+    ('scaffolds', 'my_part')
     >>> metric_title("forces_mae")
     'Forces MAE'
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from nabladft.benchmark.tables import UNIT_SYMBOLS
+from nabladft.benchmark.tables import part_title as title_in_tables
 from nabladft.benchmark.tasks import tasks
 from nabladft.metrics import METRICS
 
@@ -45,8 +46,8 @@ def task_summary(name: str) -> str:
 
 
 def part_title(part: str) -> str:
-    """Name a part of a split for people."""
-    return cast("str", texts()["parts"].get(part, {}).get("title", part))
+    """Name a part of a split for people, as all tables of this package do."""
+    return cast("str", texts()["parts"].get(part, {}).get("title", title_in_tables(part)))
 
 
 def part_summary(part: str) -> str:
