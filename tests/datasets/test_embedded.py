@@ -1,6 +1,7 @@
-"""The embedded data set `nano`: what its card promises, and physics recomputed from its records."""
+"""The embedded data sets: what their cards promise, and physics recomputed from their records."""
 
 from collections import Counter, defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,59 +24,99 @@ from nabladft.labels.molecules import read_smiles
 from nabladft.resources import embedded_datasets
 
 
-@pytest.fixture(scope="module")
-def nano():
-    return nabladft.open("nano")
+@dataclass(frozen=True)
+class Promise:
+    """What was asked of a data set, all of it lower bounds but sizes."""
+
+    n_bytes: float
+    n_conformations: int
+    n_molecules: int
+    atoms: range
+    molecules_with_an_element: int
+    scaffolds: int
+    chains: int
+
+
+PROMISES = {
+    "nano": Promise(20e6, 240, 40, range(5, 17), 7, 16, 30),
+    "mini": Promise(30e6, 1200, 200, range(8, 21), 30, 36, 60),
+}
+
+
+@pytest.fixture(scope="module", params=sorted(PROMISES))
+def name(request):
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def records(nano):
-    return list(nano)
+def promise(name):
+    return PROMISES[name]
 
 
-def test_it_is_whole_and_small_enough_for_the_wheel(nano):
-    nano.verify()
-    folder = embedded_datasets()["nano"]
+@pytest.fixture(scope="module")
+def store(name):
+    return nabladft.open(name)
 
-    assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 20e6
+
+@pytest.fixture(scope="module")
+def records(store):
+    return list(store)
+
+
+def test_all_of_them_are_looked_at():
+    assert set(embedded_datasets()) == set(PROMISES)
+
+
+def test_it_is_whole_and_small_enough(name, promise, store):
+    store.verify()
+    folder = embedded_datasets()[name]
+
+    n_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    assert n_bytes < promise.n_bytes
     assert (folder / "README.md").is_file()
-    assert nano.info.details["licence"] == "CC0-1.0"
-    assert nano.info.method.lower() == "wb97x-d/def2-svp"
-    assert {"energy", "forces", "hamiltonian", "dipole"} <= set(nano.info.fields)
+    assert store.info.details["licence"] == "CC0-1.0"
+    assert store.info.method.lower() == "wb97x-d/def2-svp"
+    assert {"energy", "forces", "hamiltonian", "dipole"} <= set(store.info.fields)
 
 
-def test_counts_are_those_asked_for(records):
+def test_counts_are_those_asked_for(promise, records):
     conformations = Counter(record.molecule_id for record in records)
 
-    assert len(records) >= 240
-    assert len(conformations) >= 40
+    assert len(records) >= promise.n_conformations
+    assert len(conformations) >= promise.n_molecules
     assert min(conformations.values()) >= 2
-    assert {record.n_atoms for record in records} <= set(range(5, 17))
+    assert {record.n_atoms for record in records} <= set(promise.atoms)
 
 
-def test_molecules_are_those_of_the_list(nano):
-    listed = read_smiles(embedded_datasets()["nano"].parent / "nano.smi")
+def test_molecules_are_those_of_the_list(name, store):
+    listed = read_smiles(embedded_datasets()[name].parent / f"{name}.smi")
 
-    assert nano.smiles() == {molecule.molecule_id: molecule.smiles for molecule in listed}
+    assert store.smiles() == {molecule.molecule_id: molecule.smiles for molecule in listed}
 
 
-def test_every_element_is_in_enough_molecules_for_every_part_of_a_split(records):
+def test_no_molecule_is_in_two_data_sets():
+    molecules = [nabladft.open(name).smiles().values() for name in PROMISES]
+
+    assert len({smiles for found in molecules for smiles in found}) == sum(map(len, molecules))
+
+
+def test_every_element_is_in_enough_molecules_for_every_part_of_a_split(promise, records):
     molecules = defaultdict(set)
     for record in records:
         for number in record.atomic_numbers.tolist():
             molecules[number].add(record.molecule_id)
 
     assert set(molecules) == set(DATASET_ELEMENTS)
-    assert min(len(found) for found in molecules.values()) >= 7
+    assert min(len(found) for found in molecules.values()) >= promise.molecules_with_an_element
 
 
-def test_scaffolds_and_chains(nano):
-    scaffolds = Counter(scaffold_of(smiles) for smiles in nano.smiles().values())
+def test_scaffolds_and_chains(promise, store):
+    scaffolds = Counter(scaffold_of(smiles) for smiles in store.smiles().values())
     n_chains = scaffolds.pop("")
 
-    assert len(scaffolds) >= 16
+    assert len(scaffolds) >= promise.scaffolds
     assert sum(n > 1 for n in scaffolds.values()) >= 8
-    assert n_chains >= 30
+    assert n_chains >= promise.chains
 
 
 def test_every_geometry_says_how_it_was_made_and_none_is_there_twice(records):
@@ -148,13 +189,13 @@ def test_labels_are_made_again_to_what_the_store_promises(records):
         np.testing.assert_allclose(record.dipole, result.extras["dipole"], atol=1e-5)
 
 
-def test_the_card_tells_the_counts_of_the_store(nano):
+def test_the_card_tells_the_counts_of_the_store(name, store):
     for card in (
-        embedded_datasets()["nano"] / "README.md",
-        Path(__file__).resolve().parents[2] / "docs" / "datasets" / "nano.md",
+        embedded_datasets()[name] / "README.md",
+        Path(__file__).resolve().parents[2] / "docs" / "datasets" / f"{name}.md",
     ):
         text = card.read_text(encoding="utf-8")
 
-        assert f"| conformations | {len(nano)} |" in text
-        assert f"| molecules | {len(nano.smiles())} |" in text
-        assert nano.data_hash[:16] in text
+        assert f"| conformations | {len(store)} |" in text
+        assert f"| molecules | {len(store.smiles())} |" in text
+        assert store.data_hash[:16] in text
