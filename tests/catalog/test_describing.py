@@ -88,7 +88,7 @@ def test_empty_columns_are_no_labels(catalogue):
 def test_which_products_hold_forces_and_hamiltonians(catalogue):
     found = {p.name for p in with_fields(catalogue, ["forces", "hamiltonian"])}
 
-    assert found == {"nano"} | {p.name for p in catalogue.select("hamiltonian")}
+    assert found == {"mini", "nano"} | {p.name for p in catalogue.select("hamiltonian")}
 
 
 def test_either_energy_finds_the_other(catalogue):

@@ -85,8 +85,17 @@ def test_here(run, data_place):
     path = put("energy/train-tiny")
     out = run("--here")
 
-    assert [line.split()[0] for line in out.splitlines()] == ["nano", "energy/train-tiny"]
+    names = [line.split()[0] for line in out.splitlines()]
+    assert names == ["nano", "mini", "energy/train-tiny"]
     assert str(path) in out
+
+
+def test_what_an_installation_lacks_is_in_the_clone(run, monkeypatch):
+    assert run("mini").splitlines()[1].split()[-2:] == ["packaged", "yes"]
+
+    monkeypatch.setattr("nabladft.catalog.places.embedded_datasets", dict)
+
+    assert run("mini").splitlines()[1].split()[-4:] == ["in", "the", "clone", "-"]
 
 
 def test_csv_and_json_agree(run):
