@@ -3,11 +3,12 @@
 Results are the ``tables.csv`` of a benchmark, kept as ``docs/results/<suite>.csv``. Run it from the
 root of the repository after one of them was replaced:
 
-    nabladft benchmark nano --seeds 1 2 3
-    cp runs/benchmark-nano/tables.csv docs/results/nano.csv
+    nabladft benchmark mini
+    cp runs/benchmark-mini/tables.csv docs/results/mini.csv
     python docs/hamiltonians_tables.py
 
-It replaces what is between the markers of each table. A test compares page and results.
+It replaces what is between the markers of each table, and writes every metric of a suite into
+``docs/results/<suite>.md``. A test compares pages and results.
 """  # noqa: INP001 - a script
 
 from __future__ import annotations
@@ -28,6 +29,14 @@ PAGE = Path(__file__).with_name("hamiltonians.md")
 RESULTS = Path(__file__).with_name("results")
 #: Smaller numbers are written with a power of ten.
 _SMALL = 1e-3
+_INTRODUCTION = """\
+# Every metric on `{suite}`
+
+Written by `python docs/hamiltonians_tables.py` from [{suite}.csv]({suite}.csv), which is the same
+for programs. What metrics mean: [metrics](../metrics.md); what they tell:
+[Hamiltonians](../hamiltonians.md). ± is the standard deviation over seeds, brackets are 95 %
+intervals over molecules; the best value of a column is bold where
+less is better."""
 _TABLE = re.compile(
     r"(<!-- results: (?P<suite>[\w-]+) (?P<metrics>[\w ]+) -->\n)"
     r".*?(?P<end><!-- end of results -->)",
@@ -36,8 +45,10 @@ _TABLE = re.compile(
 
 
 def main() -> None:
-    """Rewrite the page."""
+    """Rewrite the page and those of the suites."""
     PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    for path in sorted(RESULTS.glob("*.csv")):
+        path.with_suffix(".md").write_text(all_tables(path.stem), encoding="utf-8")
 
 
 def with_tables(text: str) -> str:
@@ -53,10 +64,28 @@ def with_tables(text: str) -> str:
     )
 
 
+def all_tables(suite: str) -> str:
+    """Return the page with every metric of a suite."""
+    rows = _rows(suite)
+    lines = [_INTRODUCTION.format(suite=suite)]
+    for task in dict.fromkeys(row["task"] for row in rows):
+        of_task = [row for row in rows if row["task"] == task]
+        metrics = list(dict.fromkeys(row["metric"] for row in of_task if row["metric"]))
+        lines += ["", f"## {task_named(task).title}", *_written(of_task, [*metrics, "costs"])]
+    return "\n".join(lines)
+
+
 def _tables(suite: str, metrics: list[str]) -> Iterator[str]:
-    """Write one table for ``costs``, or one for each metric: a row a baseline, a column a part."""
+    yield from _written(_rows(suite), metrics)
+
+
+def _rows(suite: str) -> list[dict[str, str]]:
     with (RESULTS / f"{suite}.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+        return list(csv.DictReader(file))
+
+
+def _written(rows: list[dict[str, str]], metrics: list[str]) -> Iterator[str]:
+    """Write one table for ``costs``, or one for each metric: a row a baseline, a column a part."""
     for metric in metrics:
         yield ""
         yield from _costs(rows) if metric == "costs" else _table(metric, rows)
@@ -96,7 +125,8 @@ def _table(metric: str, rows: list[dict[str, str]]) -> Iterator[str]:
 def _costs(rows: list[dict[str, str]]) -> Iterator[str]:
     yield "| baseline | parameters | training [min] | memory [GB] | seeds |"
     yield "|---|---:|---:|---:|---:|"
-    first = {row["baseline"]: row for row in reversed(rows) if row["metric"] == "hamiltonian_mae"}
+    task = "hamiltonian" if any(row["task"] == "hamiltonian" for row in rows) else rows[0]["task"]
+    first = {row["baseline"]: row for row in reversed(rows) if row["task"] == task}
     for baseline, row in reversed(first.items()):
         parameters = f"{int(float(row['n_parameters'])):,}" if row["n_parameters"] else "-"
         minutes = f"{float(row['training_minutes']):.1f}" if row["training_minutes"] else "-"

@@ -1,4 +1,4 @@
-"""The page about Hamiltonians shows the results that are checked in."""
+"""The pages about Hamiltonians show the results that are checked in."""
 
 import csv
 import importlib.util
@@ -34,11 +34,19 @@ def test_a_changed_number_is_noticed(script, page):
     assert script.with_tables(page.replace(first, "| `so2net` | 0 |")) == page
 
 
-def test_every_baseline_of_hamiltonians_has_three_seeds_in_the_results():
-    with (DOCS / "results" / "nano.csv").open(newline="") as file:
+@pytest.mark.parametrize("suite", ["mini", "nano"])
+def test_the_page_of_a_suite_has_every_metric_of_its_results(script, suite):
+    path = DOCS / "results" / f"{suite}.md"
+
+    assert script.all_tables(suite) == path.read_text(), "run: python docs/hamiltonians_tables.py"
+
+
+@pytest.mark.parametrize("suite", ["mini", "nano"])
+def test_every_baseline_of_hamiltonians_has_three_seeds_in_the_results(suite):
+    with (DOCS / "results" / f"{suite}.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
 
-    runs = [run for run in suite_named("nano").runs if run.task in {"hamiltonian", "overlap"}]
-    assert {row["baseline"] for row in rows} == {run.name for run in runs}
+    runs = [run for run in suite_named(suite).runs if run.task in {"hamiltonian", "overlap"}]
+    assert {row["baseline"] for row in rows} >= {run.name for run in runs}
     learned = [row for row in rows if row["learned"] == "true" and row["n_parameters"]]
     assert {row["n_seeds"] for row in learned if float(row["n_parameters"]) > 0} == {"3"}
