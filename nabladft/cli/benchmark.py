@@ -16,7 +16,7 @@ examples:
   nabladft benchmark nano --baselines my_model       your model folder, in the same table
   nabladft benchmark nano --out runs/seeds --seeds 1 2 3   means over three trainings
   nabladft benchmark nano --fresh                    forget what is there, start over
-  nabladft benchmark mini                            the larger data set, three seeds: two hours
+  nabladft benchmark mini                            the larger data set, three seeds, 2.5 hours
 
 Ctrl-C at any time: the same command continues. The folder then holds tables.md, tables.csv,
 figures/, and for each baseline its configuration, checkpoint, predictions and results.
