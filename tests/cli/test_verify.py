@@ -8,6 +8,7 @@ import pytest
 from nabladft.cli import verify
 from nabladft.conformation import Conformation
 from nabladft.errors import InputError, NotDownloadedError, UnknownNameError
+from nabladft.resources import embedded_datasets
 from tests.storage.published_files import write_energy_file
 
 
@@ -95,14 +96,17 @@ def test_everything_here_and_one_of_it_wrong(run, file):
     code, out = run("--here")
     assert code == 0
     assert [line for line in out.splitlines() if not line.startswith(" ")] == [
-        line for line in out.splitlines() if line.startswith(("nano: ", "ours/water: "))
+        line
+        for line in out.splitlines()
+        if line.startswith(tuple(f"{name}: " for name in (*embedded_datasets(), "ours/water")))
     ]
+    assert out.count("This is right.") == len(embedded_datasets()) + 1
 
     file.write_bytes(file.read_bytes()[:-1])
     code, out = run("--here")
 
     assert code == 1
-    assert out.count("This is right.") == 1
+    assert out.count("This is right.") == len(embedded_datasets())
     assert out.count("This is WRONG.") == 1
 
 
