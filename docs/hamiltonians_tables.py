@@ -7,19 +7,22 @@ root of the repository after one of them was replaced:
     cp runs/benchmark-mini/tables.csv docs/results/mini.csv
     python docs/hamiltonians_tables.py
 
-It replaces what is between the markers of each table, and writes every metric of a suite into
-``docs/results/<suite>.md``. A test compares pages and results.
+It replaces what is between the markers of each table, of results or of entries of the leaderboard,
+and writes every metric of a suite into ``docs/results/<suite>.md``. A test compares pages and results.
 """  # noqa: INP001 - a script
 
 from __future__ import annotations
 
 import csv
 import re
+import tomllib
 from pathlib import Path
+from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
 from nabladft.benchmark.tables import UNIT_SYMBOLS, decimals_of, part_title
 from nabladft.benchmark.tasks import task_named
+from nabladft.chemistry.units import convert
 from nabladft.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
 PAGE = Path(__file__).with_name("hamiltonians.md")
 RESULTS = Path(__file__).with_name("results")
+ENTRIES = Path(__file__).parents[1] / "leaderboard" / "entries" / "hamiltonian"
 #: Smaller numbers are written with a power of ten.
 _SMALL = 1e-3
 _INTRODUCTION = """\
@@ -43,6 +47,12 @@ _TABLE = re.compile(
     re.DOTALL,
 )
 
+_COMPARISON = re.compile(
+    r"(<!-- entries: (?P<names>[\w -]+): (?P<metrics>[\w ]+) -->\n)"
+    r".*?(?P<end><!-- end of entries -->)",
+    re.DOTALL,
+)
+
 
 def main() -> None:
     """Rewrite the page and those of the suites."""
@@ -53,15 +63,18 @@ def main() -> None:
 
 def with_tables(text: str) -> str:
     """Return the text of the page with its tables made anew."""
-    return _TABLE.sub(
-        lambda match: (
-            match[1]
-            + "\n".join(_tables(match["suite"], match["metrics"].split()))
-            + "\n"
-            + match["end"]
-        ),
-        text,
+    text = _TABLE.sub(lambda match: _put(match, _tables(match["suite"], _words(match))), text)
+    return _COMPARISON.sub(
+        lambda match: _put(match, _compared(match["names"].split(), _words(match))), text
     )
+
+
+def _words(match: re.Match[str]) -> list[str]:
+    return match["metrics"].split()
+
+
+def _put(match: re.Match[str], lines: Iterator[str]) -> str:
+    return match[1] + "\n".join(lines) + "\n" + match["end"]
 
 
 def all_tables(suite: str) -> str:
@@ -133,6 +146,30 @@ def _costs(rows: list[dict[str, str]]) -> Iterator[str]:
         memory = row["peak_memory_bytes"]
         gigabytes = f"{float(memory) / 1e9:.2f}" if memory else "-"
         yield f"| `{baseline}` | {parameters} | {minutes} | {gigabytes} | {row['n_seeds']} |"
+
+
+def _compared(names: list[str], metrics: list[str]) -> Iterator[str]:
+    """Write entries of the leaderboard side by side: a row a metric, a column a part and entry."""
+    entries = [tomllib.loads((ENTRIES / f"{name}.toml").read_text("utf-8")) for name in names]
+    task = task_named("hamiltonian")
+    columns = [(part, entry) for part in task.parts for entry in entries]
+    yield ""
+    titles = [f"{part_title(part)}: {entry['title']}" for part, entry in columns]
+    yield f"| mean ± standard deviation over seeds | {' | '.join(titles)} |"
+    yield f"|---|{'---:|' * len(columns)}"
+    for metric in metrics:
+        cells = []
+        for part, entry in columns:
+            found = [score["metrics"][metric] for score in entry["scores"] if score["part"] == part]
+            values = [
+                convert(one["value"], source=one["unit"], target=task.units[metric])
+                for one in found
+            ]
+            row = {"value": str(mean(values)), "seed_spread": str(stdev(values)), "ci_low": ""}
+            cells.append(_cell(row))
+        unit = UNIT_SYMBOLS[task.units[metric]]
+        yield f"| {METRICS[metric].title}{f' [{unit}]' if unit else ''} | {' | '.join(cells)} |"
+    yield ""
 
 
 def _cell(row: dict[str, str]) -> str:
