@@ -8,7 +8,8 @@ root of the repository after one of them was replaced:
     python docs/hamiltonians_tables.py
 
 It replaces what is between the markers of each table, of results or of entries of the leaderboard,
-and writes every metric of a suite into ``docs/results/<suite>.md``. A test compares pages and results.
+and writes every metric of a suite into ``docs/results/<suite>.md``. A test compares pages and
+results.
 """  # noqa: INP001 - a script
 
 from __future__ import annotations
